@@ -1,0 +1,384 @@
+"""The one table of settings: names, types, defaults, help. It reads the environment and `.env`, and nothing else does.
+
+It must never put a value into an error: any of them may be a secret pasted into the wrong line.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import ipaddress
+import os
+import re
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core.redis_url import parse_redis_url
+
+MIN_SECRET_CHARACTERS: Final = 32
+EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
+_WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_")
+# Each title stands in .env.example above the field it names.
+_GROUPS: Final = {
+    "host": "Server",
+    "openrouter_api_keys": "OpenRouter",
+    "redis_url": "Redis",
+    "session_secret_key": "Secrets",
+    "admin_username": "Panel",
+    "allowed_hosts": "Who may call",
+    "max_body_bytes": "Limits on requests",
+    "connect_timeout_s": "Calls to OpenRouter",
+}
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Words = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used. The text lists every one of them and quotes no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamUrl:
+    """Where OpenRouter is: the origin, and the path that every API path is appended to (`/api`)."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.prefix}"
+
+
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+
+
+def parse_upstream(url: str, *, allow_plain_http: bool) -> UpstreamUrl:
+    """Raises ValueError with a sentence when the URL could lead a key to the wrong place."""
+    scheme, host, port, path = _split_http(url)
+    prefix = path.rstrip("/").removesuffix("/v1") if path.rstrip("/").endswith("/api/v1") else path.rstrip("/")
+    if prefix and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/api", prefix):
+        raise ValueError("must end in the host, /api or /api/v1")
+    if scheme == "http" and not (allow_plain_http or _is_loopback(host)):
+        raise ValueError("must be https:// (http:// only to this machine, or with ALLOW_PLAIN_HTTP_UPSTREAM=true)")
+    return UpstreamUrl(scheme, host, port, prefix or "/api")
+
+
+def _split_http(url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and path of a plain http(s) URL: no user, no query, no fragment."""
+    if re.search(r"[^\x21-\x7e]|\\", url):
+        raise ValueError("must hold no space, backslash or control character")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host) or port == 0 or parts.netloc.endswith(":"):
+        raise ValueError("must be http:// or https:// and a host")
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        raise ValueError("must hold no user, password, query or fragment")
+    return parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], parts.path
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".") == "localhost"
+
+
+class Settings(BaseSettings):
+    """Read once at start and handed down; the upper-case name of a field is its variable."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 # nosec B104 - a server's purpose
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that serve calls.")
+    data_dir: Path = Field(Path("./data"), description="Folder for the embedded Redis and generated secrets.")
+    debug: bool = Field(False, description="More detail in logs. Secrets stay hidden.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: colours in a terminal, else JSON."
+    )
+
+    openrouter_api_keys: SecretStr = Field(
+        SecretStr(""), description="OpenRouter keys to import at start, separated by commas or new lines."
+    )
+    allow_plain_http_upstream: bool = Field(
+        False, description="Allow http:// to another machine. Keys travel unsealed."
+    )
+    openrouter_base_url: str = Field(
+        "https://openrouter.ai/api/v1", description="OpenRouter's address; may end in the host, /api or /api/v1."
+    )
+    openrouter_ca_file: str = Field("", description="PEM file of authorities to trust besides the system's.")
+    https_proxy: str = Field("", repr=False, description="HTTP proxy for calls to OpenRouter: http://host:port.")
+
+    redis_url: str = Field(
+        "",
+        repr=False,
+        description="Empty: a private Redis in DATA_DIR. Else redis://, rediss://, unix://, "
+        "redis+sentinel://h1:26379,h2:26379/master or redis+cluster://h1:7000,h2:7001.",
+    )
+    redis_password: SecretStr = Field(SecretStr(""), description="Password, if it is not part of REDIS_URL.")
+    redis_prefix: str = Field(
+        "ormw", pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="First part of every key in Redis."
+    )
+    redis_pool_size: int = Field(50, ge=1, le=10_000, description="Most connections to Redis, for each worker.")
+    redis_timeout_s: Seconds = Field(0.25, description="Longest wait for an answer of Redis.")
+    allow_evicting_redis: bool = Field(False, description="Start although Redis may throw keys away when it is full.")
+
+    session_secret_key: SecretStr = Field(
+        SecretStr(""), description="At least 32 random characters. Required with REDIS_URL, else generated in DATA_DIR."
+    )
+    encryption_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys that seal OpenRouter keys: 2:<base64 of 32 bytes>,1:<base64…>. The first one seals. "
+        "Empty: derived from SESSION_SECRET_KEY.",
+    )
+    client_key_pepper: SecretStr = Field(
+        SecretStr(""), description="Secret of the client keys' hashes. Empty: derived from SESSION_SECRET_KEY."
+    )
+
+    admin_username: str = Field("admin", min_length=1, max_length=128, description="First administrator of the panel.")
+    admin_password: SecretStr = Field(SecretStr(""), description="Password of the first administrator.")
+
+    allowed_hosts: Words = Field((), description="Names that calls may be addressed to, by commas. Empty: any.")
+    allowed_origins: Words = Field((), description="Web origins that may call from a browser (CORS), by commas.")
+    public_url: str = Field("", description="Address that people and programs reach the gateway at, for links.")
+    trusted_proxies: Words = Field((), description="Addresses or networks whose X-Forwarded-For counts, by commas.")
+
+    max_body_bytes: int = Field(100 * 1024 * 1024, ge=1, description="Largest request body.")
+    max_header_bytes: int = Field(16_384, ge=1024, description="Largest sum of a request's header lines.")
+    max_headers: int = Field(64, ge=8, description="Most header lines of a request.")
+    max_url_bytes: int = Field(4096, ge=256, description="Longest path and query of a request.")
+    body_idle_timeout_s: Seconds = Field(15, description="Longest pause while a request body arrives.")
+
+    connect_timeout_s: Seconds = Field(5, description="Longest wait for a connection to OpenRouter.")
+    first_byte_timeout_s: Seconds = Field(120, description="Longest wait for the first byte of an answer.")
+    idle_timeout_s: Seconds = Field(60, description="Longest pause within an answer.")
+    upstream_connections: int = Field(1000, ge=1, description="Most connections to OpenRouter, for each worker.")
+    upstream_warm_connections: int = Field(2, ge=0, description="Connections opened at start.")
+    max_attempts: int = Field(3, ge=1, le=20, description="Most keys tried for one call.")
+    drain_s: float = Field(30, ge=0, le=86_400, description="Time that running streams get to end when stopping.")
+    catalogue_ttl_s: Seconds = Field(300, description="Age at which the cached list of models is refreshed.")
+
+    @cached_property
+    def upstream(self) -> UpstreamUrl:
+        return parse_upstream(self.openrouter_base_url, allow_plain_http=self.allow_plain_http_upstream)
+
+    @property
+    def embedded_redis(self) -> bool:
+        return not self.redis_url
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("openrouter_base_url")
+    @classmethod
+    def _usable_upstream(cls, value: str, info: ValidationInfo) -> str:
+        parse_upstream(value, allow_plain_http=bool(info.data.get("allow_plain_http_upstream")))
+        return value
+
+    @field_validator("openrouter_ca_file")
+    @classmethod
+    def _readable_file(cls, value: str) -> str:
+        if value and not os.access(value, os.R_OK):
+            raise ValueError("must name a file that can be read")
+        return value
+
+    @field_validator("https_proxy")
+    @classmethod
+    def _usable_proxy(cls, value: str) -> str:
+        # Its user and password are allowed, so they are taken away before the common check.
+        if value:
+            scheme, separator, rest = value.partition("://")
+            _split_http(scheme + separator + rest.rpartition("@")[2])
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _usable_redis_url(cls, value: str) -> str:
+        if value:
+            parse_redis_url(value)
+        return value
+
+    @field_validator("session_secret_key")
+    @classmethod
+    def _strong_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        secret = value.get_secret_value()
+        if not secret and not info.data.get("redis_url"):
+            return value
+        if not secret:
+            raise ValueError("is required with REDIS_URL: at least 32 random characters (openssl rand -hex 32)")
+        if secret == EXAMPLE_SESSION_SECRET:
+            raise ValueError("is the example's: choose your own (openssl rand -hex 32)")
+        if len(secret) < MIN_SECRET_CHARACTERS:
+            raise ValueError("must have at least 32 characters (openssl rand -hex 32)")
+        return value
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _usable_ring(cls, value: SecretStr) -> SecretStr:
+        parts = [part.strip() for part in value.get_secret_value().split(",") if part.strip()]
+        versions = {version for part in parts if (version := _ring_version(part))}
+        if len(versions) != len(parts):
+            raise ValueError("must be number:base64 of 32 bytes, separated by commas, each number (from 1) once")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[A-Za-z0-9.*_-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", host) for host in value):
+            raise ValueError("must be host names without scheme and path, separated by commas")
+        return tuple(host.lower() for host in value)
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(origin != "*" and _split_http(origin)[3] for origin in value):
+            raise ValueError("must be origins like https://app.example.com, separated by commas")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _usable_public_url(cls, value: str) -> str:
+        if value:
+            _split_http(value)
+        return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ipaddress.ip_network(word, strict=False)) for word in value)
+        except ValueError:
+            raise ValueError("must be addresses or networks like 10.0.0.0/8, separated by commas") from None
+
+
+def _ring_version(part: str) -> int:
+    """The version of one `number:base64` entry, 0 when it is malformed."""
+    version, _, encoded = part.partition(":")
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return 0
+    return int(version) if re.fullmatch(r"[1-9]\d{0,8}", version) and len(raw) == 32 else 0
+
+
+def load_settings(env_file: str | Path | None = ".env") -> Settings:
+    """Raises SettingsError naming every setting that cannot be used."""
+    options: dict[str, Any] = {"_env_file": env_file, "_env_file_encoding": "utf-8"}
+    try:
+        return Settings(**options)
+    except ValidationError as error:
+        lines = sorted({_sentence(dict(problem)) for problem in error.errors(include_input=False, include_url=False)})
+    except (OSError, UnicodeDecodeError):
+        lines = ["  .env cannot be read as UTF-8 text"]
+    noun = "1 setting is" if len(lines) == 1 else f"{len(lines)} settings are"
+    raise SettingsError("\n".join([f"{noun} not usable:", *lines]))
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
+    name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"  {name} {re.sub('^(Input|String|Value) should', 'must', message)}"
+
+
+def unknown_names(env_file: str | Path | None = ".env", environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Sentences about variables that look like ours and are not, so that a typing mistake is seen."""
+    known = {name.upper() for name in Settings.model_fields}
+    names = {name.upper() for name in (os.environ if environ is None else environ)}
+    if env_file is not None and Path(env_file).is_file():
+        names |= {name.upper() for name in dotenv_values(env_file, encoding="utf-8")}
+    strangers = sorted(name for name in names - known if name.startswith(_WARNED_PREFIXES))
+    return tuple(_stranger(name, known) for name in strangers)
+
+
+def _stranger(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
+    return f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else ".")
+
+
+def resolve_session_secret(settings: Settings) -> SecretStr:
+    """The setting, or else the secret kept in DATA_DIR/session-secret, made there at the first start."""
+    if settings.session_secret_key.get_secret_value():
+        return settings.session_secret_key
+    path = settings.data_dir / "session-secret"
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _create_secret(path)
+        path.chmod(0o600)
+        secret = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"DATA_DIR: the session secret cannot be kept there ({type(error).__name__})") from None
+    if len(secret) < MIN_SECRET_CHARACTERS:
+        raise SettingsError("DATA_DIR/session-secret is damaged: restore it, or set SESSION_SECRET_KEY")
+    return SecretStr(secret)
+
+
+def _create_secret(path: Path) -> None:
+    """Linked into place whole, so that neither a crash nor a racing worker leaves half a secret."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return  # another worker was faster: its secret counts
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def env_example() -> str:
+    """The text of `.env.example`."""
+    lines = ["# Every setting of the gateway with its default. Copy this file to .env and change what you need.",
+             "# Made by: python -m app.core.config > .env.example"]  # fmt: skip
+    for name, field in Settings.model_fields.items():
+        if name in _GROUPS:
+            lines += ["", f"# --- {_GROUPS[name]} ---"]
+        lines += ["", f"# {field.description}", f"#{name.upper()}={_example_value(name, field.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _example_value(name: str, default: object) -> str:
+    if name == "session_secret_key":
+        return EXAMPLE_SESSION_SECRET
+    if isinstance(default, SecretStr) or default == ():
+        return ""
+    if isinstance(default, Path):
+        return f"./{default}"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(env_example())

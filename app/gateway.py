@@ -1,0 +1,171 @@
+"""What lives as long as the process: made from the settings, started in order, closed in the reverse one. Serves no request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import AsyncExitStack
+from typing import Final
+
+from app.core.clock import SystemClock
+from app.core.config import Settings, redis_options, unknown_names
+from app.core.embedded import EmbeddedRedis, EmbeddedRedisError
+from app.core.errors import Fault, GatewayError
+from app.core.logging import configure
+from app.core.redis import RedisManager, RedisUnavailable
+from app.core.security import keyrings
+from app.core.tasks import TaskSet
+from app.models.keys import ClientKey, KeyState
+from app.services.catalogue import Catalogue
+from app.services.fetch import Fetcher
+from app.services.health import Health, keys_by_state, redis_ms
+from app.services.key_manager import KeyManager
+from app.services.owners import Owners
+from app.services.pool import Pool
+from app.services.proxy import Proxy
+from app.services.tally import Tally
+from app.services.upstream_api import KeyProbe
+from app.transport import Origin, Timeouts, Upstream
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """The registry of live things. `proxy`, `catalogue` and `tally` exist from `start` to `close`."""
+
+    START_ERRORS: Final = (EmbeddedRedisError, RedisUnavailable)
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.draining = False
+        self._stack = AsyncExitStack()
+        self._ring, self._clients = keyrings(settings)
+        self._keys: KeyManager | None = None
+        self._redis: RedisManager | None = None
+        self.pool = Pool(self.clock)
+        self.well_formed = self._clients.well_formed
+
+    async def start(self) -> None:
+        """Starts everything, or nothing: what was started before a failure is closed again."""
+        configure(self.settings.log_level, self.settings.log_format)
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _start(self) -> None:
+        for sentence in unknown_names():
+            log.warning("unknown setting found", extra={"detail": sentence})
+        tasks = TaskSet()
+        redis = await self._start_redis()
+        self._stack.push_async_callback(tasks.close)
+        upstream = self._make_upstream()
+        self._stack.push_async_callback(upstream.close)
+        await self._start_keys(redis, tasks)
+        settings, prefix = self.settings, self.settings.upstream.prefix.encode()
+        fetcher = Fetcher(upstream, prefix, self.pool, max_tries=settings.max_attempts)
+        owners = Owners(redis, tasks)
+        self.tally = Tally(redis, tasks, self.clock)
+        self.catalogue = Catalogue(redis, fetcher.get, self.clock, tasks, settings.catalogue_ttl_s)
+        self.proxy = Proxy(upstream, prefix, self.pool, owners, self.clock, max_tries=settings.max_attempts)
+        self._stack.push_async_callback(_flush, owners, self.tally)
+        tasks.spawn(upstream.warm(settings.upstream_warm_connections), "transport: warm connections")
+        log.info("gateway is ready", extra={"port": settings.port, "openrouter_keys": len(self.pool)})
+        self._say_what_is_next()
+
+    async def _start_redis(self) -> RedisManager:
+        options = redis_options(self.settings)
+        if self.settings.embedded_redis:
+            embedded = EmbeddedRedis(self.settings.data_dir)
+            await asyncio.to_thread(embedded.start)
+            self._stack.push_async_callback(asyncio.to_thread, embedded.stop)
+        redis = RedisManager(options, self.clock)
+        await redis.connect()
+        self._stack.push_async_callback(redis.close)
+        self._redis = redis
+        for sentence in redis.warnings:
+            log.warning("redis is unsafe", extra={"detail": sentence})
+        return redis
+
+    def _make_upstream(self) -> Upstream:
+        settings = self.settings
+        url = settings.upstream
+        context = ssl.create_default_context(cafile=settings.openrouter_ca_file or None)
+        return Upstream(
+            Origin(url.scheme, url.host, url.port),
+            Timeouts(
+                connect_s=settings.connect_timeout_s,
+                first_byte_s=settings.first_byte_timeout_s,
+                idle_s=settings.idle_timeout_s,
+            ),
+            max_connections=settings.upstream_connections,
+            ssl_context=context if url.scheme == "https" else None,
+            proxy=settings.https_proxy or None,
+            clock=self.clock,
+        )
+
+    async def _start_keys(self, redis: RedisManager, tasks: TaskSet) -> None:
+        probe = KeyProbe(self.settings)
+        self._stack.push_async_callback(probe.close)
+        keys = KeyManager(redis, self._ring, self._clients, self.clock, probe)
+        await keys.start()
+        self._stack.push_async_callback(keys.close)
+        self._keys = keys
+        keys.subscribe(self._renew_pool)
+        self._renew_pool()
+        text = self.settings.openrouter_api_keys.get_secret_value()
+        if text.strip():
+            report = await keys.import_openrouter_keys(text, by="environment")
+            log.info("openrouter keys imported", extra=report.counts())
+
+    def _renew_pool(self) -> None:
+        if self._keys is not None:
+            self.pool.replace(self._keys.openrouter_keys.values(), self._keys)
+
+    def _say_what_is_next(self) -> None:
+        keys = self._keys
+        if keys is None:
+            return
+        if not keys.openrouter_keys:
+            log.warning("no openrouter key", extra={"next": "echo $KEY | openrouter-middleware keys add"})
+        if not keys.client_keys:
+            log.warning("no client key", extra={"next": "openrouter-middleware clients create NAME"})
+
+    def authenticate(self, key: bytes) -> ClientKey | None:
+        """The client of a key, from memory. Raises GatewayError while the keys are not loaded."""
+        if self._keys is None:
+            raise GatewayError(
+                503, "auth_unavailable", "The gateway has not loaded its keys yet.", "Try again.", fault=Fault.GATEWAY
+            )
+        return self._keys.authenticate(key)
+
+    async def look(self) -> Health:
+        """How everything feels at this moment."""
+        keys = self._keys
+        records = list(keys.openrouter_keys.values()) if keys else []
+        clients = keys.client_keys.values() if keys else []
+        return Health(
+            redis_ms=await redis_ms(self._redis) if self._redis else None,
+            openrouter_keys=keys_by_state(records, self.pool),
+            client_keys=sum(client.state is KeyState.ENABLED for client in clients),
+            draining=self.draining,
+            loaded=keys is not None,
+            warnings=self._redis.warnings if self._redis else (),
+        )
+
+    async def close(self) -> None:
+        """Writes what is pending and closes everything, the last started first."""
+        self.draining = True
+        await self._stack.aclose()
+        log.info("gateway has stopped")
+
+
+async def _flush(owners: Owners, tally: Tally) -> None:
+    try:
+        await owners.flush()
+        await tally.flush()
+    except RedisUnavailable:
+        log.warning("pending marks lost", extra={"detail": "Redis did not answer while the gateway was stopping"})

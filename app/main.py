@@ -1,0 +1,113 @@
+"""The composition root: settings in, one ASGI application with two planes out. It decides nothing and serves nothing itself.
+
+    python app/main.py      uvicorn app.main:app --host 0.0.0.0 --port 8080      openrouter-middleware serve
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file: the package's folder stands where its parent must
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.data_plane import DataPlane
+from app.api.health import health_app
+from app.core.config import Settings, SettingsError, load_settings
+from app.gateway import Gateway
+from app.middleware.client_auth import ClientAuth
+from app.middleware.cors import Cors
+from app.middleware.guard import Guard, Limits
+from app.middleware.request_log import RequestLog
+from app.middleware.security_headers import SecurityHeaders
+from app.server import run_server
+from app.services.routes import is_data_plane
+
+
+def data_stack(gateway: Gateway, plane: ASGIApp) -> ASGIApp:
+    """The layers of a proxied call, innermost first: the last added is the first that a call meets."""
+    settings = gateway.settings
+    app: ASGIApp = ClientAuth(plane, gateway.authenticate, gateway.well_formed, gateway.clock)
+    app = Cors(app, settings.allowed_origins)
+    app = SecurityHeaders(app)
+    return RequestLog(app)
+
+
+def control_stack(gateway: Gateway, plane: ASGIApp) -> ASGIApp:
+    """The layers of everything else, innermost first."""
+    return RequestLog(SecurityHeaders(plane))
+
+
+class Planes:
+    """Parts the two planes before their layers do, behind one guard, and starts and stops what they share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.gateway = Gateway(settings)
+        self._guard: ASGIApp = Guard(self._split, Limits.of(settings), settings.allowed_hosts)
+        self._control = control_stack(self.gateway, health_app(self.gateway.look, debug=settings.debug))
+        self._data: ASGIApp | None = None
+
+    def drain(self) -> None:
+        """The gateway is being stopped: balancers are told at once."""
+        self.gateway.draining = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._guard(scope, receive, send)
+
+    async def _split(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._data is not None and is_data_plane(scope["path"]):
+            await self._data(scope, receive, send)
+        else:
+            await self._control(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.gateway.start()
+        except (SettingsError, *Gateway.START_ERRORS) as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        gateway = self.gateway
+        plane = DataPlane(gateway.proxy, gateway.catalogue, gateway.tally, public_url=gateway.settings.public_url)
+        self._data = data_stack(gateway, plane)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.gateway.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(settings: Settings | None = None) -> Planes:
+    """The ASGI application. Raises SettingsError, which lists every setting that cannot be used."""
+    return Planes(settings or load_settings())
+
+
+def run(settings: Settings, *, reload: bool = False) -> int:
+    """Serves until a signal says to stop; the exit code."""
+    return run_server(settings, create_app, reload=reload)
+
+
+def __getattr__(name: str) -> Planes:
+    """`app` for `uvicorn app.main:app`, made when it is asked for: importing this module reads no settings."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        return create_app()
+    except SettingsError as error:
+        sys.exit(f"openrouter-middleware: {error}")
+
+
+def main() -> int:
+    try:
+        return run(load_settings())
+    except SettingsError as error:
+        sys.stderr.write(f"openrouter-middleware: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

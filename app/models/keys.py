@@ -1,0 +1,54 @@
+"""The two kinds of keys as frozen facts, as they are stored. No secret in plain ever stands here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class KeyState(StrEnum):
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    REVOKED = "revoked"
+
+
+class KeyKind(StrEnum):
+    """What `GET /key` said of an OpenRouter key. Only inference and not yet verified keys serve calls."""
+
+    UNVERIFIED = "unverified"
+    INFERENCE = "inference"
+    MANAGEMENT = "management"
+
+
+class OpenRouterKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A key of the pool. `id` is the SHA-256 of the whole key in lower-case hex: OpenRouter's own id for it."""
+
+    id: str
+    sealed: str
+    masked: str
+    label: str = ""
+    note: str = ""
+    state: KeyState = KeyState.ENABLED
+    kind: KeyKind = KeyKind.UNVERIFIED
+    added_at: float = 0.0
+    rev: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """Whether calls may run on it."""
+        return self.state is KeyState.ENABLED and self.kind is not KeyKind.MANAGEMENT
+
+
+class ClientKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A caller of the gateway. `digest` is the keyed hash (hex) of its secret, `masked` what people may see."""
+
+    id: str
+    name: str
+    digest: str
+    masked: str
+    owner: str = ""
+    state: KeyState = KeyState.ENABLED
+    created_at: float = 0.0
+    expires_at: float | None = None
+    rev: int = 0

@@ -1,0 +1,150 @@
+"""What is done to an answer before a caller sees it: account data cut out, links led back, breaks told. No policy, no keys."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from app.core.errors import Fault, GatewayError
+from app.core.security import redact_bytes
+from app.models.exchange import Route, Skin
+from app.services.sse import Scanner, SseScanner
+from app.services.splice import without_members
+from app.services.wire import header
+from app.transport import Answer, Origin, TransportError
+
+# An error longer than this is none; a finished batch may carry its results.
+_LONGEST_WHOLE = 64 * 1024 * 1024
+_ACCOUNT_MEMBERS = frozenset({b'"user_id"'})
+
+
+class AnswerCutError(Exception):
+    """The answer broke after its head had gone to the caller: the connection must not look complete."""
+
+
+class _Made(msgspec.Struct):
+    id: str = ""
+
+
+_made = msgspec.json.Decoder(_Made)
+
+
+def is_whole(route: Route, answer: Answer) -> bool:
+    """Whether an answer is read to its end before it is passed on."""
+    if answer.status >= 300:
+        return True
+    is_json = header(answer.headers, b"content-type").startswith(b"application/json")
+    return is_json and bool(route.relinked or (route.creates and not route.inference))
+
+
+async def collect(answer: Answer) -> bytes:
+    """The whole body. Raises GatewayError where it has no end in sight or came compressed without being asked for."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await answer.chunk():
+        size += len(piece)
+        if size > _LONGEST_WHOLE:
+            raise GatewayError(502, "upstream_protocol", "OpenRouter's answer has no end.", fault=Fault.UPSTREAM)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def discard(answer: Answer) -> None:
+    """Reads a short answer off its connection, so that the connection can be used again; a long one costs the connection."""
+    try:
+        for _ in range(8):
+            if not await answer.chunk():
+                return
+    except TransportError:
+        return
+
+
+def cleaned(status: int, body: bytes) -> bytes:
+    """An error body without the pool's account and without anything that looks like a key."""
+    if status < 400:
+        return body
+    body = redact_bytes(body)
+    return without_members(body, _ACCOUNT_MEMBERS) if b'"user_id"' in body and is_json_object(body) else body
+
+
+def is_json_object(body: bytes) -> bool:
+    return body.lstrip()[:1] == b"{"
+
+
+def id_in(body: bytes) -> str:
+    """The `id` of an object that was just made."""
+    try:
+        return _made.decode(body).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+class Links:
+    """Leads absolute links to OpenRouter back through the gateway: followed as they are, they would carry a client key there."""
+
+    def __init__(self, origin: Origin, prefix: bytes) -> None:
+        own = f"{origin.scheme}://".encode() + origin.authority + prefix
+        sites = {b"https://openrouter.ai/api", own}
+        escaped = {site.replace(b"/", b"\\/") for site in sites}
+        self._sites = sites
+        self._pattern = re.compile(b'"(?:' + b"|".join(map(re.escape, sites | escaped)) + rb")(?=\\?/)")
+
+    def rewritten(self, body: bytes, public_base: bytes) -> bytes:
+        return self._pattern.sub(lambda _: b'"' + public_base + b"/api", body)
+
+    def redirect(self, answer: Answer) -> list[tuple[bytes, bytes]]:
+        """The Location of a redirect inside OpenRouter's API, on this side. Any other redirect is refused with a 502."""
+        location = header(answer.headers, b"location")
+        if not location:
+            return []
+        for site in self._sites:
+            if location.startswith(site + b"/"):
+                return [(b"location", b"/api" + location[len(site) :])]
+        if location.startswith(b"/api/") and b".." not in location:
+            return [(b"location", location)]
+        raise GatewayError(502, "upstream_redirect", "OpenRouter sent the call elsewhere.", fault=Fault.UPSTREAM)
+
+
+_UNREACHABLE: dict[str, tuple[int, str, str]] = {
+    "connect_timeout": (504, "upstream_timeout", "OpenRouter could not be reached in time."),
+    "first_byte_timeout": (504, "upstream_timeout", "OpenRouter did not begin to answer in time."),
+    "idle_timeout": (504, "upstream_timeout", "OpenRouter fell silent in the middle of its answer."),
+    "pool_timeout": (503, "overloaded", "All connections to OpenRouter are in use."),
+    "dns": (502, "upstream_dns", "OpenRouter's name could not be resolved."),
+    "tls": (502, "upstream_tls", "OpenRouter could not prove who it is: the TLS certificate is not valid."),
+    "protocol": (502, "upstream_protocol", "OpenRouter's answer was not valid HTTP."),
+    "closed_early": (502, "upstream_reset", "OpenRouter closed the connection before its answer was complete."),
+}
+
+
+def unreachable(error: TransportError) -> GatewayError:
+    """The answer for a call that did not get a (whole) answer from upstream."""
+    status, kind, message = _UNREACHABLE.get(
+        error.code, (502, "upstream_connect", "OpenRouter could not be reached.")
+    )
+    headers = ((b"retry-after", b"1"),) if status == 503 else ()
+    return GatewayError(status, kind, message, "Try again in a moment.", fault=Fault.UPSTREAM, headers=headers)
+
+
+def cut_event(route: Route, scanner: Scanner, error: GatewayError) -> bytes:
+    """The last event of a broken stream, in the form of the API that was called; nothing where the answer is no stream."""
+    if not isinstance(scanner, SseScanner):
+        return b""
+    text = error.message
+    metadata = {"error_type": error.error_type}
+    event: dict[str, object]
+    name = b""
+    if route.skin is Skin.ANTHROPIC:
+        name = b"event: error\n"
+        event = {"type": "error", "error": {"type": "api_error", "message": text, "error_type": error.error_type}}
+    elif route.name == "responses":
+        event = {"type": "error", "code": "server_error", "message": text, "param": None, "metadata": metadata}
+    else:
+        event = {
+            "error": {"code": error.status, "message": text, "metadata": metadata},
+            "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}],
+        }
+    # A half-sent event is ended first: its reader sees broken JSON, never half an answer that looks whole.
+    gap = b"" if scanner.between_events else b"\n\n"
+    return gap + name + b"data: " + msgspec.json.encode(event) + b"\n\n"

@@ -1,0 +1,91 @@
+"""Who made which object upstream: files, batches, videos, generations. Only its maker may ask for it, with the key that made it.
+
+Marks are written in batches off the request path; an object that a caller can ask for at once is marked before it is told of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from app.core.redis import RedisManager, RedisUnavailable
+from app.core.tasks import TaskSet
+
+log = logging.getLogger(__name__)
+
+_DAY_S = 86_400
+_KEPT_S = {"generation": 2 * _DAY_S, "file": 400 * _DAY_S, "batch": 60 * _DAY_S, "video": 60 * _DAY_S}
+_BATCH_S = 0.02
+_RETRY_S = 1.0
+_MOST_PENDING = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The client key that made an object and the OpenRouter key it was made with."""
+
+    client_id: str
+    key_id: str
+
+
+class Owners:
+    """The book of marks: what is not written yet is answered from memory, the rest from Redis."""
+
+    def __init__(self, redis: RedisManager, tasks: TaskSet) -> None:
+        self._redis = redis
+        self._tasks = tasks
+        self._pending: dict[tuple[str, str], Owner] = {}
+        self._writing = False
+
+    def mark(self, kind: str, object_id: str, owner: Owner) -> None:
+        """Notes the owner; it reaches Redis within moments."""
+        if len(self._pending) < _MOST_PENDING:
+            self._pending[kind, object_id] = owner
+        if not self._writing:
+            self._writing = True
+            self._tasks.spawn(self._write_soon(), "owners: write marks")
+
+    async def mark_now(self, kind: str, object_id: str, owner: Owner) -> None:
+        """Notes the owner before the caller hears of the object; falls back to `mark` while Redis is away."""
+        try:
+            await self._redis.pipeline([self._command(kind, object_id, owner)])
+        except RedisUnavailable:
+            self.mark(kind, object_id, owner)
+
+    async def find(self, kind: str, object_id: str) -> Owner | None:
+        """The owner, or None where nobody is known. Raises RedisUnavailable where that cannot be told."""
+        if (pending := self._pending.get((kind, object_id))) is not None:
+            return pending
+        if not object_id or len(object_id) > 512:
+            return None
+        value = await self._redis.command("GET", self._redis.keys.owner(kind, object_id))
+        if value is None:
+            return None
+        client_id, _, key_id = bytes(value).decode().partition(" ")
+        return Owner(client_id, key_id)
+
+    async def flush(self) -> None:
+        """Writes what is pending, as far as Redis lets it."""
+        while self._pending:
+            batch = list(self._pending.items())[:500]
+            await self._redis.pipeline([self._command(kind, name, owner) for (kind, name), owner in batch])
+            for mark, _ in batch:
+                self._pending.pop(mark, None)
+
+    async def _write_soon(self) -> None:
+        try:
+            await asyncio.sleep(_BATCH_S)
+            while self._pending:
+                try:
+                    await self.flush()
+                except RedisUnavailable:
+                    log.warning("owner marks waiting", extra={"pending": len(self._pending)})
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            self._writing = False
+
+    def _command(self, kind: str, object_id: str, owner: Owner) -> tuple[str, ...]:
+        value = f"{owner.client_id} {owner.key_id}"
+        # NX: the first to make an object owns it, whoever names it later.
+        return ("SET", self._redis.keys.owner(kind, object_id), value, "NX", "EX", str(_KEPT_S[kind]))

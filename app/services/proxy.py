@@ -1,0 +1,267 @@
+"""One proxied request: admit, prepare, lease, send, judge, relay, settle. Acts; every decision it follows is made elsewhere.
+
+Knows its caller only as a `Caller` (begin, write, end, gone) and upstream only as the transport. Authentication is done before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.core.clock import Clock
+from app.core.errors import Fault, GatewayError
+from app.core.redis import RedisUnavailable
+from app.models.exchange import Outcome, Route
+from app.models.keys import ClientKey
+from app.services import answers
+from app.services.judge import RELAY, judge_status
+from app.services.owners import Owner, Owners
+from app.services.pool import Pool, PoolKey
+from app.services.sse import NoScanner, Scanner, Usage, scanner_for
+from app.services.wire import header, read_ask, read_json, request_headers, response_headers
+from app.transport import Answer, TransportError, Upstream
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[bytes, bytes]]
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class CallerGoneError(Exception):
+    """The caller left before its request was complete."""
+
+
+class Caller(Protocol):
+    """The other end of the exchange."""
+
+    async def body(self) -> bytes: ...
+
+    def watched(self) -> AbstractAsyncContextManager[None]:
+        """Inside the block, a caller that leaves cancels the task; on the way out `gone` tells that from other cancellations."""
+
+    @property
+    def gone(self) -> bool: ...
+
+    async def begin(self, status: int, headers: Headers) -> None: ...
+
+    async def write(self, piece: bytes) -> None: ...
+
+    async def end(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Call:
+    """The one context that the phases share. The upper half is given, the lower half is what became of it."""
+
+    method: str
+    route: Route
+    query: bytes
+    headers: Headers
+    content_type: bytes
+    client: ClientKey
+    public_base: bytes
+
+    outcome: Outcome = Outcome.FAILED
+    status: int = 0
+    tries: list[tuple[str, str]] = field(default_factory=list)
+    key: PoolKey | None = None
+    begun: bool = False
+    usage: Usage | None = None
+    generation_id: str = ""
+    scanner: Scanner = field(default_factory=NoScanner)
+
+
+class Proxy:
+    """Serves calls of the data plane."""
+
+    def __init__(
+        self, upstream: Upstream, prefix: bytes, pool: Pool, owners: Owners, clock: Clock, *, max_tries: int
+    ) -> None:
+        self._upstream = upstream
+        self._prefix = prefix
+        self._pool = pool
+        self._owners = owners
+        self._clock = clock
+        self._max_tries = max_tries
+        self._links = answers.Links(upstream.origin, prefix)
+
+    async def serve(self, call: Call, caller: Caller) -> None:
+        """Runs one call to its end. Raises GatewayError while nothing has been answered yet."""
+        try:
+            body = await caller.body()
+            prepare(call, body)
+            async with caller.watched():
+                await self._run(call, caller, body)
+        except GatewayError as error:
+            call.status = error.status
+            call.outcome = Outcome.REFUSED if error.fault is Fault.CLIENT else Outcome.FAILED
+            raise
+        except (asyncio.CancelledError, CallerGoneError):
+            if not caller.gone:
+                await self._say_goodbye(call, caller)
+                raise
+            call.outcome, call.status = Outcome.LEFT, 499
+        finally:
+            self._settle(call)
+
+    async def _run(self, call: Call, caller: Caller, body: bytes) -> None:
+        owner = await self._owner(call)
+        headers = request_headers(call.headers)
+        target = self._prefix + call.route.path + (b"?" + call.query if call.query else b"")
+        tried: set[str] = set()
+        while True:
+            key = self._next_key(owner, tried)
+            tried.add(key.id)
+            with self._pool.lease(key):
+                call.key = key
+                if await self._try(call, caller, key, target, headers, body, self._may_repeat(owner, tried)):
+                    return
+
+    async def _owner(self, call: Call) -> Owner | None:
+        """The owner of the object that the path names; an object of somebody else does not exist for this caller."""
+        if not call.route.owned:
+            return None
+        try:
+            owner = await self._owners.find(call.route.owned, call.route.object_id)
+        except RedisUnavailable:
+            raise GatewayError(
+                503,
+                "ownership_unknown",
+                "The gateway cannot look up whose object this is right now.",
+                "Try again in a moment.",
+                fault=Fault.GATEWAY,
+                headers=((b"retry-after", b"1"),),
+            ) from None
+        if owner is None or owner.client_id != call.client.id:
+            raise GatewayError(404, "not_found", f"No such {call.route.owned}.", "It must have been made with this key.")
+        return owner
+
+    def _next_key(self, owner: Owner | None, tried: set[str]) -> PoolKey:
+        if owner is None:
+            key = self._pool.take(tried)
+            if key is None:
+                raise self._pool.empty()
+            return key
+        key = self._pool.get(owner.key_id)
+        if key is None:
+            raise GatewayError(
+                404, "not_found", "The OpenRouter key that made this object is no longer in use.", fault=Fault.GATEWAY
+            )
+        return key
+
+    def _may_repeat(self, owner: Owner | None, tried: set[str]) -> bool:
+        return owner is None and len(tried) < self._max_tries and self._pool.take(tried) is not None
+
+    async def _try(
+        self,
+        call: Call,
+        caller: Caller,
+        key: PoolKey,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        may_repeat: bool,
+    ) -> bool:
+        """One try with one key. True when the caller has its answer, False when another key is to be asked."""
+        try:
+            answer = await self._upstream.send(
+                call.method.encode(), target, [*headers, (b"authorization", key.authorization())], body
+            )
+        except TransportError as error:
+            call.tries.append((key.id, error.code))
+            if may_repeat and (not error.sent or (call.method in _IDEMPOTENT and error.code == "closed_early")):
+                return False
+            raise answers.unreachable(error) from None
+        async with answer:
+            call.tries.append((key.id, str(answer.status)))
+            verdict = judge_status(answer.status, header(answer.headers, b"retry-after")) if answer.status > 399 else RELAY
+            self._pool.rest(key, verdict.rest_s)
+            if verdict.try_next and may_repeat:
+                await answers.discard(answer)
+                return False
+            await self._relay(call, caller, answer, key)
+        return True
+
+    async def _relay(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
+        """The point of no return: from the first byte to the caller on, nothing is tried again."""
+        call.status = answer.status
+        if answers.is_whole(call.route, answer):
+            await self._relay_whole(call, caller, answer, key)
+        else:
+            await self._relay_stream(call, caller, answer, key)
+        call.outcome = Outcome.SERVED if len(call.tries) == 1 else Outcome.RESCUED
+
+    async def _relay_whole(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
+        """Small answers that have to be read before they are passed on: errors, redirects, jobs with links and ids."""
+        try:
+            whole = await answers.collect(answer)
+        except TransportError as error:
+            raise answers.unreachable(error) from None
+        body = answers.cleaned(answer.status, whole)
+        if call.route.relinked:
+            body = self._links.rewritten(body, call.public_base)
+        if call.route.creates and answer.status < 300 and (made := answers.id_in(whole)):
+            await self._owners.mark_now(call.route.creates, made, Owner(call.client.id, key.id))
+        headers = [pair for pair in self._head(call, answer, key) if pair[0] != b"content-length"]
+        headers.append((b"content-length", b"%d" % len(body)))
+        call.begun = True
+        await caller.begin(answer.status, headers)
+        if call.method != "HEAD":
+            await caller.write(body)
+        await caller.end()
+
+    async def _relay_stream(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
+        call.scanner = scanner_for(header(answer.headers, b"content-type")) if call.route.inference else NoScanner()
+        feed = call.scanner.feed
+        headers = self._head(call, answer, key)
+        call.begun = True
+        await caller.begin(answer.status, headers)
+        try:
+            while piece := await answer.chunk():
+                feed(piece)
+                await caller.write(piece)
+        except TransportError as error:
+            call.tries[-1] = (key.id, error.code)
+            call.outcome = Outcome.FAILED
+            await self._end_cut_stream(call, caller, answers.unreachable(error))
+            raise answers.AnswerCutError from None
+        await caller.end()
+
+    def _head(self, call: Call, answer: Answer, key: PoolKey) -> list[tuple[bytes, bytes]]:
+        generation_id = header(answer.headers, b"x-generation-id")
+        if generation_id:
+            call.generation_id = generation_id.decode("ascii", "replace")
+            self._owners.mark("generation", call.generation_id, Owner(call.client.id, key.id))
+        headers = response_headers(answer.headers)
+        if 300 <= answer.status < 400:
+            headers += self._links.redirect(answer)
+        return headers
+
+    async def _end_cut_stream(self, call: Call, caller: Caller, error: GatewayError) -> None:
+        """A stream that broke ends with an error event in the words of its API, never as if it were complete."""
+        event = answers.cut_event(call.route, call.scanner, error)
+        if event:
+            await caller.write(event)
+            await caller.end()
+
+    async def _say_goodbye(self, call: Call, caller: Caller) -> None:
+        """The gateway itself ends the call: its time to drain is over."""
+        if call.begun:
+            stopping = GatewayError(503, "gateway_stopping", "The gateway is being stopped.", fault=Fault.GATEWAY)
+            await self._end_cut_stream(call, caller, stopping)
+
+    def _settle(self, call: Call) -> None:
+        call.usage = call.scanner.usage
+
+
+def prepare(call: Call, body: bytes) -> None:
+    """Reads what must be read of the body. Raises a 400 that says what is wrong with it."""
+    kind = call.content_type.partition(b";")[0].strip().lower()
+    if call.route.inference and kind != b"multipart/form-data":
+        read_ask(body)
+    elif body and (kind == b"application/json" or kind.endswith(b"+json")):
+        read_json(body)

@@ -1,0 +1,87 @@
+"""What each client's calls cost, added up in Redis in batches off the request path.
+
+A plain sum of the costs that OpenRouter reports; it enforces nothing. Exact reservations and the ledger are another room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+from app.core.clock import Clock
+from app.core.redis import RedisManager, RedisUnavailable
+from app.core.tasks import TaskSet
+from app.models.usage import Spent
+
+log = logging.getLogger(__name__)
+
+_BATCH_S = 0.05
+_RETRY_S = 1.0
+_KEPT_S = 40 * 86_400
+
+
+def periods(wall_s: float) -> tuple[str, str, str]:
+    """The names of the running day, week (its Monday) and month, in UTC."""
+    today = datetime.fromtimestamp(wall_s, UTC).date()
+    monday = today - timedelta(days=today.weekday())
+    return f"d:{today}", f"w:{monday}", f"m:{today:%Y-%m}"
+
+
+class Tally:
+    """Adds up and tells. A sum that could not be written yet is kept and written later."""
+
+    def __init__(self, redis: RedisManager, tasks: TaskSet, clock: Clock) -> None:
+        self._redis = redis
+        self._tasks = tasks
+        self._clock = clock
+        self._pending: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._writing = False
+
+    def add(self, client_id: str, cost_nano: int) -> None:
+        """Notes a cost."""
+        if cost_nano <= 0:
+            return
+        for period in ("total", *periods(self._clock.wall_s())):
+            self._pending[client_id, period] += cost_nano
+        if not self._writing:
+            self._writing = True
+            self._tasks.spawn(self._write_soon(), "tally: write sums")
+
+    async def spent(self, client_id: str) -> Spent:
+        """The client's figures now, this worker's unwritten ones included. Raises RedisUnavailable."""
+        names = ("total", *periods(self._clock.wall_s()))
+        stored = await self._redis.pipeline([("GET", self._redis.keys.spent(client_id, name)) for name in names])
+        sums = [
+            int(value or 0) + self._pending.get((client_id, name), 0) for value, name in zip(stored, names, strict=True)
+        ]
+        return Spent(*sums)
+
+    async def flush(self) -> None:
+        """Writes what is pending, as far as Redis lets it."""
+        batch, self._pending = self._pending, defaultdict(int)
+        commands: list[tuple[str, ...]] = []
+        for (client_id, period), nano in batch.items():
+            name = self._redis.keys.spent(client_id, period)
+            commands.append(("INCRBY", name, str(nano)))
+            if period != "total":
+                commands.append(("EXPIRE", name, str(_KEPT_S)))
+        try:
+            await self._redis.pipeline(commands)
+        except RedisUnavailable:
+            for mark, nano in batch.items():
+                self._pending[mark] += nano
+            raise
+
+    async def _write_soon(self) -> None:
+        try:
+            await asyncio.sleep(_BATCH_S)
+            while self._pending:
+                try:
+                    await self.flush()
+                except RedisUnavailable:
+                    log.warning("cost sums waiting", extra={"pending": len(self._pending)})
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            self._writing = False

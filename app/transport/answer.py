@@ -1,0 +1,60 @@
+"""An upstream answer as its reader sees it: head, then chunks. It knows where its connection goes back, not how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from app.transport.connection import Connection
+from app.transport.errors import ClosedEarly
+
+
+class Answer:
+    """Hold it in `async with`, or call `close()`: until then it occupies a connection."""
+
+    __slots__ = ("_connection", "_ended", "_release", "headers", "http_version", "retried", "status")
+
+    def __init__(self, connection: Connection, release: Callable[[Connection], None], *, retried: bool) -> None:
+        self._connection: Connection | None = connection
+        self._release = release
+        self._ended = False
+        self.status = connection.status
+        self.headers = connection.headers
+        self.http_version = connection.http_version
+        self.retried = retried
+        """The request went out twice, because a kept connection turned out to be closed."""
+
+    async def chunk(self) -> bytes:
+        """What has arrived of the body, de-chunked; b"" at the clean end. Waits only if nothing has."""
+        connection = self._connection
+        if connection is None:
+            if self._ended:
+                return b""
+            raise ClosedEarly(reused=False, started=True)
+        try:
+            data = await connection.chunk()
+        except BaseException:
+            self.close()
+            raise
+        if connection.complete and not connection.pieces:
+            self._ended = True
+            self.close()
+        return data
+
+    def close(self) -> None:
+        """Gives the connection back if the answer came to its clean end, else closes it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._release(connection)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status} {'open' if self._connection is not None else 'closed'}>"

@@ -1,0 +1,376 @@
+"""One HTTP/1.1 connection: bytes to facts and back, one exchange at a time. It knows neither pool nor origin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from math import inf
+from typing import Final, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from app.transport.errors import ClosedEarly, Phase, ProtocolError, Timeout, TransportError
+from app.transport.origin import Timeouts
+
+HIGH_WATER: Final = 64 * 1024
+PIECE: Final = 256 * 1024
+MAX_HEAD: Final = 64 * 1024
+MAX_HEADERS: Final = 256
+MAX_OVERHEAD: Final = 64 * 1024
+"""Chunk sizes, extensions and trailers that may come without one byte of body."""
+FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+# A fresh exception per raise: one kept and raised again would tie the frames it passed into a cycle.
+Failure = Callable[[], TransportError]
+
+
+class Refused(Exception):  # noqa: N818 - leaves the parser's callbacks and never this module
+    """Stops the parser; why is in `Connection._refusal`, because the parser does not hand exceptions through."""
+
+
+class Connection(asyncio.Protocol):
+    """Connected, then exchanges with idle times between them, then lost: `failure` and `complete` end an exchange."""
+
+    __slots__ = (
+        "_body_unsent",
+        "_buffered",
+        "_head_bytes",
+        "_head_only",
+        "_length",
+        "_loop",
+        "_now",
+        "_on_lost",
+        "_overhead",
+        "_parser",
+        "_phase",
+        "_reading_paused",
+        "_refusal",
+        "_timeouts",
+        "_transfer_encoding",
+        "_transport",
+        "_until_close",
+        "_waiter",
+        "_writing_paused",
+        "complete",
+        "deadline",
+        "failure",
+        "headers",
+        "http_version",
+        "idle_since",
+        "keep_alive",
+        "leased",
+        "pieces",
+        "reused",
+        "started",
+        "status",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeouts: Timeouts,
+        now: Callable[[], float],
+        on_lost: Callable[[Connection], None],
+    ) -> None:
+        self._loop = loop
+        self._timeouts = timeouts
+        self._now = now
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._parser = HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._phase: Phase = "first_byte"
+        self._reading_paused = self._writing_paused = False
+        self._refusal = ""
+        self.failure: Failure | None = None
+        self.deadline = inf
+        self.idle_since = 0.0
+        self.leased = True
+        self.reused = False
+        self._reset(head_only=False)
+        self.complete = True  # until a request is sent, nothing is expected
+
+    def _reset(self, *, head_only: bool) -> None:
+        self._head_only = head_only
+        self._head_bytes = self._buffered = self._overhead = 0
+        self._length: bytes | None = None
+        self._transfer_encoding: bytes | None = None
+        self._until_close = self._body_unsent = False
+        self.status = 0
+        self.http_version = ""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self.started = self.complete = self.keep_alive = False
+
+    # ---- what the lessee calls
+
+    async def exchange(self, head: bytes, body: bytes, *, head_only: bool) -> None:
+        """Sends a request and returns when the answer's head is there."""
+        transport = self._transport
+        if self.failure is not None or transport is None:
+            raise self._error()
+        self._reset(head_only=head_only)
+        if len(body) <= PIECE:
+            transport.write(head + body if body else head)
+        else:
+            transport.write(head)
+            await self._upload(transport, memoryview(body))
+        if not self.status and self.failure is None:
+            deadline = self._now() + self._timeouts.first_byte_s
+            while not self.status and self.failure is None:
+                await self._wait(deadline, "first_byte")
+        if not self.status:
+            raise self._error()
+
+    async def _upload(self, transport: asyncio.Transport, body: memoryview) -> None:
+        """Ends early when an answer begins: who answers before the end does not want the rest."""
+        self._body_unsent = True
+        for start in range(0, len(body), PIECE):
+            transport.write(body[start : start + PIECE])
+            while self._writing_paused and not self.status and self.failure is None:
+                await self._wait(self._now() + self._timeouts.idle_s, "idle")
+            if self.status or self.failure is not None:
+                return
+        self._body_unsent = False
+
+    async def chunk(self) -> bytes:
+        """What has arrived of the body; b"" at its clean end."""
+        if not self.pieces and not self.complete and self.failure is None:
+            deadline = self._now() + self._timeouts.idle_s
+            while not self.pieces and not self.complete and self.failure is None:
+                await self._wait(deadline, "idle")
+        pieces = self.pieces
+        if pieces:
+            self.pieces = []
+            self._buffered = 0
+            if self._reading_paused:
+                self._resume_reading()
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.complete:
+            return b""
+        raise self._error()
+
+    async def _wait(self, deadline: float, phase: Phase) -> None:
+        if self._waiter is not None:
+            raise RuntimeError("two readers on one answer")
+        self._phase = phase
+        self.deadline = deadline
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            self.deadline = inf
+
+    def _error(self) -> TransportError:
+        return self.failure() if self.failure is not None else self._closed_early()
+
+    def _closed_early(self) -> ClosedEarly:
+        return ClosedEarly(reused=self.reused, started=self.started)
+
+    # ---- what the pool calls
+
+    @property
+    def usable(self) -> bool:
+        return self.failure is None and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the exchange ended so that nothing of it is left in either direction."""
+        return (
+            self.complete
+            and self.keep_alive
+            and not self._body_unsent
+            and self.usable
+            and self._transport is not None
+            and not self._transport.get_write_buffer_size()
+        )
+
+    def rest(self) -> None:
+        """Becomes idle; bytes that come from now on end the connection."""
+        self.leased = False
+        self.reused = True
+        self.idle_since = self._now()
+        if self.pieces:
+            self.pieces = []
+        if self._reading_paused:
+            self._resume_reading()
+
+    def expire(self) -> None:
+        self.fail(partial(Timeout, self._phase))
+
+    def abort(self) -> None:
+        self.fail(self._closed_early)
+
+    def fail(self, failure: Failure) -> None:
+        """Ends the connection at once. The first reason given is the one that counts."""
+        if self.failure is None:
+            self.failure = failure
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    # ---- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        if self.complete:
+            self._ended(partial(ProtocolError, "surplus"))
+            return
+        buffered = self._buffered
+        try:
+            self._feed(data)
+        except (HttpParserError, HttpParserUpgrade, Refused):
+            self._ended(partial(ProtocolError, self._refusal or "garbage"))
+            return
+        if self.complete:
+            if not self._ends_with_answer(data):
+                self.fail(partial(ProtocolError, "surplus"))
+        elif self._buffered > buffered:
+            self._overhead = 0
+            if self._buffered > HIGH_WATER and not self._reading_paused:
+                self._pause_reading()
+        elif self.status:
+            self._overhead += len(data)
+            if self._overhead > MAX_OVERHEAD:
+                self.fail(partial(ProtocolError, "overhead"))
+        if self._waiter is not None:
+            self._wake()
+
+    def _feed(self, data: bytes) -> None:
+        parser = self._parser
+        if self.status:
+            parser.feed_data(data)
+            return
+        if not self.started:
+            self.started = True
+            # The parser would also take blank lines, RTSP and ICE.
+            if data[0] != 0x48:
+                raise Refused
+        room = MAX_HEAD - self._head_bytes
+        self._head_bytes += len(data)
+        if len(data) <= room:
+            parser.feed_data(data)
+            return
+        parser.feed_data(data[:room])
+        if not self.status:
+            raise self._refuse("head_too_large")
+        parser.feed_data(data[room:])
+
+    def _ends_with_answer(self, data: bytes) -> bool:
+        """Blank lines after an answer, which the parser swallows, are surplus too."""
+        if self._length is not None and self.pieces:
+            return data.endswith(self.pieces[-1])
+        return not data.endswith(b"\r\n\r\n\r\n")
+
+    def eof_received(self) -> None:
+        self._peer_closed(clean=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._peer_closed(clean=exc is None)
+        del self._parser  # it holds our callbacks: a cycle
+
+    def _peer_closed(self, *, clean: bool) -> None:
+        if clean and self._until_close and self.failure is None:
+            self.complete = True
+        self._ended(self._closed_early)
+
+    def _ended(self, failure: Failure) -> None:
+        self.fail(failure)
+        if not self.leased:
+            self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._wake()
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._reading_paused = True
+
+    def _resume_reading(self) -> None:
+        self._reading_paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # ---- what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise self._refuse("surplus")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status:
+            return  # a trailer
+        if len(self.headers) >= MAX_HEADERS:
+            raise self._refuse("too_many_headers")
+        name = name.lower()
+        if name in FRAMING:
+            self._note_framing(name, value)
+        self.headers.append((name, value))
+
+    def _note_framing(self, name: bytes, value: bytes) -> None:
+        if name == b"content-length":
+            known, self._length = self._length, value
+        else:
+            known, self._transfer_encoding = self._transfer_encoding, value
+        if known is not None or (self._length is not None and self._transfer_encoding is not None):
+            raise self._refuse("ambiguous_length")
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        status: int = parser.get_status_code()
+        version: str = parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            raise self._refuse("version")
+        if status < 100 or status > 599 or status == 101:
+            raise self._refuse("status")
+        coding = self._transfer_encoding
+        if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
+            raise self._refuse("transfer_encoding")
+        if status < 200:
+            self.headers = []
+            self._length = self._transfer_encoding = None
+            return
+        self.keep_alive = parser.should_keep_alive()
+        self.http_version = version
+        self.status = status
+        if self._head_only or status in {204, 304}:
+            self._end_without_body(status)
+        else:
+            self._until_close = coding is None and self._length is None
+
+    def _end_without_body(self, status: int) -> None:
+        if status == 204 and (self._transfer_encoding is not None or (self._length or b"0").strip() != b"0"):
+            self.keep_alive = False  # a body may follow where none is allowed
+        if self._head_only:
+            # The parser cannot be told, so it waits for a body that never comes: the next answer gets another one.
+            self.complete = True
+            self._parser = HttpResponseParser(self)
+
+    def on_body(self, piece: bytes) -> None:
+        if self.complete:
+            raise self._refuse("surplus")
+        self.pieces.append(piece)
+        self._buffered += len(piece)
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self.complete = True
+
+    def _refuse(self, detail: str) -> Refused:
+        self._refusal = detail
+        return Refused()
