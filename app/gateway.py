@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from app.core.clock import SystemClock
-from app.core.config import Settings, redis_options, unknown_names
+from app.core.config import Settings, unknown_names
 from app.core.embedded import EmbeddedRedis, EmbeddedRedisError
 from app.core.errors import Fault, GatewayError
 from app.core.logging import configure
-from app.core.redis import RedisManager, RedisUnavailable
+from app.core.redis import RedisManager, RedisUnavailable, redis_options
+from app.core.redis_checks import RedisRefused
 from app.core.security import keyrings
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 class Gateway:
     """The registry of live things. `proxy`, `catalogue` and `tally` exist from `start` to `close`."""
 
-    START_ERRORS: Final = (EmbeddedRedisError, RedisUnavailable)
+    START_ERRORS: Final = (EmbeddedRedisError, RedisUnavailable, RedisRefused)
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -86,8 +87,6 @@ class Gateway:
         await redis.connect()
         self._stack.push_async_callback(redis.close)
         self._redis = redis
-        for sentence in redis.warnings:
-            log.warning("redis is unsafe", extra={"detail": sentence})
         return redis
 
     def _make_upstream(self) -> Upstream:

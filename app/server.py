@@ -62,10 +62,11 @@ def run_server(settings: Settings, create_app: Callable[[Settings], Drainable], 
 
 def _run_supervised(settings: Settings, *, reload: bool) -> int:
     config = _config(settings, "app.main:app", reload=reload, workers=settings.workers)
-    server = uvicorn.Server(config)
     sockets = [config.bind_socket()]
-    supervisor = ChangeReload if reload else Multiprocess
-    supervisor(config, target=server.run, sockets=sockets).run()
+    if reload:
+        ChangeReload(config, target=uvicorn.Server(config).run, sockets=sockets).run()
+    else:
+        Multiprocess(config, sockets=sockets).run()
     return 0
 
 

@@ -1,1 +1,4 @@
-"""Measures the gateway beside nginx on this machine. Starts everything it needs and stops it again; knows no internals but the stored form of a client key."""
+"""Measures the gateway beside nginx on this machine. Starts everything it needs and stops it again.
+
+Of the gateway it knows what a user knows, and one thing more: the stored form of a client key.
+"""

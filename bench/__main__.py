@@ -1,27 +1,27 @@
-"""`python -m bench`: one run from the rig to the table. Says what it does while it does it, and stops all it started."""
+"""`python -m bench`: one run from the rig to the table. Says what it does and stops all that it started."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 import signal
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from types import FrameType
 
-from bench import load, proc, report, versions
+from bench import crowd, load, machine, measure, proc, report
+from bench.measure import Figures, Plan, say
 from bench.report import Aim, Row
-from bench.rig import BenchError, Contestant, Gateway, Rig, ToolMissing, modules_path
+from bench.rig import BenchError, Contestant, Gateway, Rig, ToolMissingError, modules_path
 
 RESULTS = Path(__file__).parent / "results.md"
-OPEN_STREAMS = 1_000
 CROWD = 100_000
+FULL = Plan(rounds=7, load_s=4, stream_rounds=5, stream_s=3.0, calls=400, settle_s=3.0)
+QUICK = Plan(rounds=2, load_s=1, stream_rounds=2, stream_s=1.0, calls=150, settle_s=1.0)
 
 PER_S = Aim(0.25, at_most=False, text=">= 0.25 x nginx")
 CPU = Aim(4.0, at_most=True, text="<= 4 x nginx")
@@ -31,105 +31,132 @@ MEMORY = Aim(60.0, at_most=True, text="<= 60 MB")
 CROWDED = Aim(5.0, at_most=True, text="<= 5 % more")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long and how often."""
-
-    rounds: int
-    load_s: int
-    stream_rounds: int
-    stream_s: float
-    calls: int
-    settle_s: float
-
-
-FULL = Plan(rounds=7, load_s=4, stream_rounds=5, stream_s=3.0, calls=400, settle_s=3.0)
-QUICK = Plan(rounds=2, load_s=1, stream_rounds=2, stream_s=1.0, calls=150, settle_s=1.5)
-
-
-class Figures:
-    """What was measured, round by round: figure -> contestant -> one value a round."""
-
-    def __init__(self) -> None:
-        self._values: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-
-    def add(self, figure: str, contestant: Contestant, value: float) -> None:
-        self._values[figure, contestant.name].append(value)
-
-    def of(self, figure: str, contestant: str) -> list[float]:
-        return self._values[figure, contestant]
-
-
-BEGUN = time.monotonic()
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - BEGUN:4.0f} s] {text}", flush=True)
-
-
-def measure_memory(plan: Plan, contestant: Contestant, figures: Figures) -> None:
-    caller = load.Caller(contestant)
-    caller.spans_ms(100)
-    caller.close()
-    idle = proc.memory_mb(contestant.pid)
-    with load.streams(contestant, "bench/hold", OPEN_STREAMS) as opened:
-        opened.read_for(plan.settle_s)
-        figures.add("memory", contestant, proc.memory_mb(contestant.pid) - idle)
-    figures.add("idle memory", contestant, idle)
-    say(f"memory: {contestant.name} {figures.of('memory', contestant.name)[-1]:.1f} MB over {idle:.0f} MB idle")
-
-
-def measure_requests(plan: Plan, contestant: Contestant, rig: Rig, figures: Figures) -> str:
-    before = proc.cpu_s(contestant.pid)
-    run = load.wrk(contestant, plan.load_s, rig.folder)
-    cpu_us = (proc.cpu_s(contestant.pid) - before) * 1e6 / run.requests
-    figures.add("requests", contestant, run.per_s)
-    figures.add("cpu", contestant, cpu_us)
-    return f"{contestant.name} {run.per_s:,.0f}/s, {cpu_us:.0f} us"
-
-
-def measure_stream(plan: Plan, contestant: Contestant, figures: Figures) -> str:
-    with load.streams(contestant, "bench/stream", load.CONNECTIONS) as opened:
-        opened.read_for(0.3)
-        events, before = opened.events, proc.cpu_s(contestant.pid)
-        opened.read_for(plan.stream_s)
-        cpu_us = (proc.cpu_s(contestant.pid) - before) * 1e6 / (opened.events - events)
-        figures.add("chunk", contestant, cpu_us)
-        return f"{contestant.name} {cpu_us:.1f} us ({(opened.events - events) / plan.stream_s:,.0f}/s)"
-
-
-def measure_latency(plan: Plan, contestants: Sequence[Contestant], figures: Figures) -> str:
-    """Turn by turn in blocks of 50 calls, so that a slow moment of the machine meets everybody."""
-    callers = [(contestant, load.Caller(contestant)) for contestant in contestants]
-    spans: defaultdict[str, list[float]] = defaultdict(list)
-    for _ in range(max(1, plan.calls // 50)):
-        for contestant, caller in callers:
-            spans[contestant.name] += caller.spans_ms(50)
-    for contestant, caller in callers:
-        caller.close()
-        figures.add("latency", contestant, median(spans[contestant.name]))
-    return ", ".join(f"{name} {median(values):.3f} ms" for name, values in spans.items())
-
-
-def start_crowded(rig: Rig, upstream: Contestant, quick: bool) -> Contestant | None:
+def start_crowded(rig: Rig, upstream: Contestant) -> Contestant | None:
     """A second gateway whose Redis holds 100,000 client keys, or None with the reason said."""
-    try:
-        from bench.crowd import fill
-    except ImportError as error:
-        say(f"skipped: {CROWD:,} client keys ({error})")
-        return None
-    gateway = Gateway(rig, "gateway with crowd", upstream)
+    gateway = Gateway(rig, "gateway-crowded", upstream)
     gateway.start()
     begun = time.monotonic()
     try:
-        asyncio.run(fill(gateway.data_dir, CROWD))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other figures stand without this one
-        say(f"skipped: {CROWD:,} client keys could not be loaded ({type(error).__name__}: {error})")
-        gateway.stop()
+        asyncio.run(crowd.fill(gateway.data_dir, CROWD))
+    except BenchError as error:
+        say(f"left out: {CROWD:,} client keys could not be written ({error})")
         return None
-    say(f"{CROWD:,} client keys written in {time.monotonic() - begun:.1f} s; restarting that gateway")
+    say(f"{CROWD:,} client keys written in {time.monotonic() - begun:.1f} s; its gateway starts again")
     begun = time.monotonic()
     crowded = gateway.restart()
-    rig.wait_until(lambda: load.answers(crowded), crowded.pid, "the gateway with the crowd")
+    rig.wait_until(lambda: load.answers(crowded), crowded.pid, "the gateway with many client keys")
     say(f"it answers after {time.monotonic() - begun:.1f} s with {proc.memory_mb(crowded.pid):.0f} MB")
     return crowded
+
+
+def run(rig: Rig, plan: Plan, options: argparse.Namespace) -> Figures:
+    figures = Figures()
+    upstream = rig.upstream()
+    nginx = rig.yardstick(upstream)
+    gateway = Gateway(rig, "gateway", upstream, options.instead, options.key).start()
+    for contestant in (upstream, nginx, gateway):
+        rig.wait_until(lambda it=contestant: load.answers(it), contestant.pid, contestant.name)  # type: ignore[misc]
+    say(f"the rig stands in {rig.folder}")
+    # First, while nothing has grown: later the memory of the load would hide that of the streams.
+    for contestant in (nginx, gateway):
+        say(measure.memory(plan, contestant, figures))
+    crowded = None if options.instead else start_crowded(rig, upstream)
+    proxies = [nginx, gateway, *([crowded] if crowded else [])]
+    for contestant in proxies:
+        load.wrk(contestant, 1, rig.folder)
+    for turn in range(plan.rounds):
+        # The two gateways swap places from round to round, so that neither always follows nginx.
+        order = proxies if turn % 2 == 0 else [nginx, *reversed(proxies[1:])]
+        told = [measure.requests(plan, contestant, rig.folder, figures) for contestant in order]
+        say(f"requests {turn + 1}/{plan.rounds}: {'; '.join(told)}")
+    for turn in range(plan.stream_rounds):
+        told = [measure.stream(plan, contestant, figures) for contestant in (nginx, gateway)]
+        say(f"chunks {turn + 1}/{plan.stream_rounds}: {'; '.join(told)}")
+    for turn in range(plan.rounds):
+        told_all = measure.latency(plan, (upstream, nginx, gateway), figures)
+        say(f"one connection {turn + 1}/{plan.rounds}: {told_all}")
+    return figures
+
+
+def rows(figures: Figures) -> list[Row]:
+    of = figures.of
+    direct = of("latency", "direct")
+    table = [
+        report.compared("requests/s, 64 connections", of("requests", "nginx"), of("requests", "gateway"), PER_S),
+        report.compared("CPU us per request", of("cpu", "nginx"), of("cpu", "gateway"), CPU),
+        report.compared("CPU us per stream chunk", of("chunk", "nginx"), of("chunk", "gateway"), CPU_CHUNK, 1),
+        report.absolute(
+            "added ms at one connection, p50",
+            report.added(of("latency", "nginx"), direct), report.added(of("latency", "gateway"), direct),
+            LATENCY, "ms", 3,
+        ),
+        report.absolute(
+            f"MB for {measure.OPEN_STREAMS:,} open streams, over idle",
+            of("memory", "nginx"), of("memory", "gateway"), MEMORY, "MB", 1,
+        ),
+    ]  # fmt: skip
+    what = f"CPU us per request, {CROWD:,} client keys"
+    crowded = of("cpu", "gateway-crowded")
+    if not crowded:
+        return [*table, report.missing(what, CROWDED)]
+    return [*table, report.changed(what, of("cpu", "gateway"), crowded, of("cpu", "nginx"), CROWDED)]
+
+
+def how(plan: Plan, figures: Figures, quick: bool) -> list[str]:
+    form = "the short form (--quick: rough)" if quick else "the full form"
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    idle = {name: figures.of("idle memory", name)[0] for name in ("gateway", "nginx")}
+    return [
+        f"{when}, {form}: {plan.rounds} rounds of {plan.load_s} s, nginx and the gateway in turn.",
+        "Figures are the median (lowest - highest) of the rounds, ratios the median of the rounds' ratios.",
+        f"Idle, the gateway with its Redis takes {idle['gateway']:.0f} MB, nginx {idle['nginx']:.0f} MB.",
+        f"p50 of a call at one connection: direct {report.spread(figures.of('latency', 'direct'), 3)} ms.",
+    ]
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the gateway beside nginx.")
+    parser.add_argument("--quick", action="store_true", help="rough figures in about half a minute")
+    parser.add_argument("--keep", action="store_true", help="leave the temporary folder with the logs")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="where the report goes (bench/results.md)")
+    instead = "measure another gateway, started with PORT and OPENROUTER_BASE_URL in its environment"
+    parser.add_argument("--instead", default="", metavar="COMMAND", help=instead)
+    parser.add_argument("--key", default="", help="with --instead: the bearer key that it expects")
+    return parser.parse_args(arguments)
+
+
+def _stop(signum: int, _: FrameType | None) -> None:
+    sys.exit(128 + signum)
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
+    plan = QUICK if options.quick else FULL
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    # Two descriptors a stream, inherited by everything that is started here.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard > 0 else 65_536, hard))
+    try:
+        modules_path()
+        described = machine.describe()
+        with Rig(keep=options.keep) as rig:
+            figures = run(rig, plan, options)
+    except ToolMissingError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    table = rows(figures)
+    document = report.document(table, described, how(plan, figures, options.quick))
+    options.output.write_text(document)
+    print(f"\n{report.table(table)}\n\nwritten to {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

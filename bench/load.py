@@ -14,6 +14,7 @@ from bench.report import WrkRun, parse_wrk
 from bench.rig import BenchError, Contestant
 
 CONNECTIONS = 64
+OK = b"HTTP/1.1 200 "
 SYSTEM = (
     "You are the assistant of a team that runs a small web shop. Answer briefly, in the language of the question, name "
     "your source when you quote a rule, and say so plainly when you do not know. Never invent an order number."
@@ -53,9 +54,12 @@ def wrk(to: Contestant, seconds: float, folder: Path) -> WrkRun:
     script.chmod(0o600)
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(script)]
     done = subprocess.run(
-        [*command, f"http://127.0.0.1:{to.port}{to.path}"], capture_output=True, text=True, check=False,
+        [*command, f"http://127.0.0.1:{to.port}{to.path}"],
+        capture_output=True,
+        text=True,
+        check=False,
         timeout=seconds + 30,
-    )  # fmt: skip
+    )
     if done.returncode:
         raise BenchError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
     run = parse_wrk(done.stdout)
@@ -81,7 +85,7 @@ class Caller:
             if not more:
                 raise BenchError(f"{self._name} closed the connection after: {data[:200]!r}")
             data += more
-        if not data.startswith(b"HTTP/1.1 200 "):
+        if not data.startswith(OK):
             raise BenchError(f"{self._name} answered: {data[:300]!r}")
         return data
 
@@ -149,9 +153,10 @@ class Streams:
                 data = connection.recv(65536)
                 if not data:
                     raise BenchError(f"{self._name} ended a stream early")
-                if key.fd not in self._started and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 200 "):
+                if data.startswith(b"HTTP/1.1 ") and not data.startswith(OK):
                     raise BenchError(f"{self._name} answered a stream with: {data[:300]!r}")
-                self.events += (seen := data.count(b"~"))
+                seen = data.count(b"~")
+                self.events += seen
                 if seen:
                     self._started.add(key.fd)
 

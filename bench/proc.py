@@ -1,9 +1,8 @@
-"""What Linux says of a process and its children: CPU time, memory, the machine. Knows nothing of what is measured."""
+"""What Linux says of a process and its children: CPU time and memory. Knows nothing of what is measured."""
 
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,22 +69,3 @@ def memory_mb(root: int) -> float:
         except (OSError, ValueError):
             continue
     return total_kb / 1024
-
-
-def cpu_model(cpuinfo: str) -> str:
-    for line in cpuinfo.splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine() or "unknown"
-
-
-def machine() -> dict[str, str]:
-    """The machine in the words that make two results comparable."""
-    cpus = len(os.sched_getaffinity(0))
-    memory_kb = parse_kb(Path("/proc/meminfo").read_text(), "MemTotal")
-    return {
-        "CPU": f"{cpu_model(Path('/proc/cpuinfo').read_text())}, {cpus} cores",
-        "Memory": f"{memory_kb / 1024 / 1024:.0f} GiB",
-        "Kernel": f"{platform.system()} {platform.release()}",
-        "Load before the run": f"{os.getloadavg()[0]:.2f}",
-    }

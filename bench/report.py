@@ -101,7 +101,7 @@ def missing(what: str, aim: Aim) -> Row:
     return Row(what, "-", "-", None, None, "-", aim)
 
 
-HEADINGS = ("what", "nginx", "gateway", "ratio to nginx", "counts", "aim", "result")
+HEADINGS = ("what", "nginx", "gateway", "ratio to nginx", "judged", "aim", "result")
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -113,7 +113,8 @@ def table(rows: Sequence[Row]) -> str:
     """A Markdown table that is also readable as it stands."""
     lines = [HEADINGS, *(cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    text = [f"| {' | '.join(line)} |" for line in padded]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(text)
 

@@ -16,10 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 HERE = Path(__file__).parent / "rig"
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,7 @@ class BenchError(Exception):
     """The run cannot go on; the text is for people."""
 
 
-class ToolMissing(BenchError):
+class ToolMissingError(BenchError):
     pass
 
 
@@ -58,7 +59,7 @@ def modules_path() -> str:
         if Path(path, "ngx_http_lua_module.so").exists() and Path(path, "ndk_http_module.so").exists():
             return path
         lacking = ["nginx's Lua module"]
-    raise ToolMissing(f"make bench needs {' and '.join(lacking)}: {APT}")
+    raise ToolMissingError(f"make bench needs {' and '.join(lacking)}: {APT}")
 
 
 def free_port() -> int:
@@ -76,14 +77,10 @@ def _die_with_parent() -> None:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # it leads a session of its own: whatever is left of its children
-    except ProcessLookupError:
-        pass
     process.wait(5)
 
 
@@ -98,19 +95,27 @@ class Rig:
         self._logs: dict[int, Path] = {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        # An impatient second Ctrl-C must not leave half of them behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._stack.close()
 
-    def spawn(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+    def spawn(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> int:
         log = self.folder / f"{name}.out"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env and dict(env),
-                cwd=cwd or self.folder, start_new_session=True, preexec_fn=_die_with_parent,
-            )  # fmt: skip
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=env,
+                cwd=self.folder,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
+            )
         self._logs[process.pid], self._processes[process.pid] = log, process
         self._stack.callback(_stop, process)
         return process.pid
@@ -134,11 +139,13 @@ class Rig:
         # As root, nginx would give its worker to nobody, who cannot read the temporary folder.
         user = "user root;" if os.geteuid() == 0 else ""
         filled = (HERE / f"{name}.conf").read_text()
-        for field, value in {**values, "dir": str(self.folder), "here": str(HERE), "user": user, "port": str(port)}.items():
+        ours = {"dir": str(self.folder), "here": str(HERE), "user": user, "port": str(port)}
+        for field, value in {**values, **ours}.items():
             filled = filled.replace("{{" + field + "}}", value)
         conf = self.folder / f"{name}.conf"
         conf.write_text(filled)
-        pid = self.spawn(name, ["nginx", "-p", str(self.folder), "-e", str(self.folder / f"{name}.log"), "-c", str(conf)])
+        log = self.folder / f"{name}.log"
+        pid = self.spawn(name, ["nginx", "-p", str(self.folder), "-e", str(log), "-c", str(conf)])
         self.wait_until(lambda: listens(port), pid, f"nginx ({name})")
         return port, pid
 
@@ -162,12 +169,12 @@ def listens(port: int) -> bool:
 class Gateway:
     """One gateway as its users start it: one worker, JSON log into a file, everything on."""
 
-    def __init__(self, rig: Rig, name: str, upstream: Contestant, stand_in: str, stand_in_key: str) -> None:
+    def __init__(self, rig: Rig, name: str, upstream: Contestant, instead: str = "", key: str = "") -> None:
         self._rig, self.name, self.port = rig, name, free_port()
         self.data_dir = rig.folder / name
         self.data_dir.mkdir(mode=0o700)
-        self._stand_in = stand_in
-        self.key = stand_in_key
+        self._instead = instead
+        self.key = key
         # Nothing of the caller's own surroundings: a proxy or a setting in them would change what is measured.
         self.env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -184,10 +191,10 @@ class Gateway:
         self.pid = 0
 
     def start(self) -> Contestant:
-        command = shlex.split(self._stand_in) if self._stand_in else [sys.executable, str(ROOT / "app" / "main.py")]
+        command = shlex.split(self._instead) if self._instead else [sys.executable, str(ROOT / "app" / "main.py")]
         self.pid = self._rig.spawn(self.name, command, self.env)
         self._rig.wait_until(lambda: listens(self.port), self.pid, "the gateway")
-        self.key = self.key or self._client_key()
+        self.key = self.key or ("" if self._instead else self._client_key())
         return Contestant(self.name, self.port, self.pid, key=self.key)
 
     def restart(self) -> Contestant:
@@ -197,8 +204,13 @@ class Gateway:
     def _client_key(self) -> str:
         done = subprocess.run(
             [str(COMMAND), "clients", "create", "bench", "--json"],
-            env=self.env, cwd=self._rig.folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-        )  # fmt: skip
+            env=self.env,
+            cwd=self._rig.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
         if done.returncode:
             raise BenchError(f"no client key could be made: {(done.stderr or done.stdout).strip()[-600:]}")
         key: str = json.loads(done.stdout)["key"]

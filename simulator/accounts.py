@@ -130,7 +130,7 @@ class Key:
 
     @property
     def label(self) -> str:
-        return f"{self.secret[:12]}...{self.secret[-3:]}"
+        return f"{self.secret[:12]}...{self.secret[-4:]}"
 
     def limit_remaining_nano(self, now: float) -> int | None:
         if self.limit_nano is None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from simulator import catalogue
 from simulator.accounts import refusal
 from simulator.catalogue import Model, cost_nano
-from simulator.delivery import moment_of, play, refuse
-from simulator.faults import FAULTS, Fault, Moment, by_model
+from simulator.connection import ClientGone
+from simulator.delivery import error_body, moment_of, play, refuse, whole
+from simulator.faults import FAULTS, Fault, Manner, Moment, by_model
 from simulator.ledger import Generation, generation_id
 from simulator.script import EARLY
 from simulator.world import Answered, Call
@@ -37,6 +40,7 @@ class Order:
     max_tokens: int | None = None
     units: int = 1
     stream: bool = False
+    id_kind: str = ""  # between "gen-" and the rest, when the kind of model does not tell
 
 
 @dataclass(slots=True)
@@ -77,7 +81,7 @@ async def admit(call: Call, order: Order) -> Admitted:
         raise Answered
     model = _stand_in(order.kind) if magic else catalogue.find(order.model)
     if model is None:
-        _refuse(call, FAULTS["404-model"], moment)
+        _refuse(call, FAULTS["400-model"], moment)
     if model.kind != order.kind:
         _refuse(call, _wrong_endpoint(model), moment)
     weight = cost_nano(model, order.prompt_tokens, _reserved(order, model), order.units)
@@ -128,7 +132,7 @@ def _open(call: Call, order: Order, model: Model, weight: int) -> Generation:
     now = call.world.now()
     request = call.request
     generation = Generation(
-        generation_id(now, _ID_KINDS.get(order.kind, "")),
+        generation_id(now, order.id_kind or _ID_KINDS.get(order.kind, "")),
         call.key,
         model,
         _API_TYPES[order.kind],
@@ -142,3 +146,31 @@ def _open(call: Call, order: Order, model: Model, weight: int) -> Generation:
         session_id=request.header("x-session-id"),
     )
     return call.world.ledger.open(generation)
+
+
+@contextmanager
+def settled(call: Call, admitted: Admitted) -> Iterator[Generation]:
+    """Whatever happens inside, the row of the bill is closed: as a failure unless it was settled before."""
+    ledger = call.world.ledger
+    try:
+        yield admitted.generation
+    except ClientGone:
+        ledger.settle(admitted.generation, call.world.now(), cancelled=True)
+        raise
+    finally:
+        ledger.settle(admitted.generation, call.world.now(), failed=True)
+
+
+def bill(call: Call, admitted: Admitted, finish: str = "stop") -> None:
+    admitted.generation.finish_reason = finish
+    call.world.ledger.settle(admitted.generation, call.world.now())
+
+
+async def conclude(call: Call, admitted: Admitted, value: Any) -> None:
+    """The end of everything that answers one JSON body: billed, then sent; or the fault that lies in the body."""
+    fault, row = admitted.fault, admitted.generation
+    if fault is not None and fault.manner in {Manner.BODY, Manner.FIRST_EVENT, Manner.FINISH, Manner.MID_EVENT}:
+        await whole(call, error_body(call, fault, admitted.moment, row.id), row.id)
+        return
+    bill(call, admitted)
+    await whole(call, value, row.id, fault)

@@ -69,12 +69,13 @@ MODELS: tuple[Model, ...] = (
           8192, ("text", "image"), ("image", "text"), tokenizer="Gemini", stops=False),
     Model("openai/gpt-4o-mini-tts", "OpenAI: GPT-4o Mini TTS", "OpenAI", "speech", 600, 0, 0, 4096, 0,
           outputs=("speech",), tokenizer="GPT", voices=("alloy", "nova")),
-    Model("openai/whisper-large-v3", "OpenAI: Whisper Large v3", "Groq", "transcription", 0, 0, 1_850_000, 448, 0,
+    Model("openai/whisper-large-v3", "OpenAI: Whisper Large v3", "Groq", "transcription", 0, 0, 30_000, 448, 0,
           ("audio",), ("transcription",), stops=False),
     Model("google/veo-3.1", "Google: Veo 3.1", "Google", "video", 0, 0, 400_000_000, 1024, 0, ("text", "image"),
           ("video",), stops=False),
 )
 _BY_ID = {model.id: model for model in MODELS}
+_VARIANTS = frozenset({"nitro", "floor", "exacto", "online", "thinking", "extended"})
 DEFAULT = _BY_ID["openai/gpt-4o-mini"]
 
 
@@ -87,7 +88,7 @@ def find(name: str) -> Model | None:
         return DEFAULT if name.endswith("auto") else _BY_ID["meta-llama/llama-3.3-70b-instruct:free"]
     plain = name.removesuffix("-tools").removeprefix("~")
     base, _, variant = plain.partition(":")
-    if plain in _BY_ID or (variant in {"nitro", "floor", "exacto", "online", "thinking", "extended"} and base in _BY_ID):
+    if plain in _BY_ID or (variant in _VARIANTS and base in _BY_ID):
         return replace(_BY_ID.get(plain) or _BY_ID[base], id=name)
     return None
 

@@ -98,7 +98,7 @@ def _schema(body: dict[str, Any]) -> dict[str, Any] | None:
     return {"properties": {"answer": {"type": "string"}}} if wanted.get("type") == "json_object" else None
 
 
-def _tools(tools: Any) -> list[Tool]:
+def tools_of(tools: Any) -> list[Tool]:
     """Both the nested form and Cursor's flat one."""
     found = []
     for tool in tools if isinstance(tools, list) else ():
@@ -109,7 +109,7 @@ def _tools(tools: Any) -> list[Tool]:
     return found
 
 
-def _forced(choice: Any) -> str | None:
+def forced_tool(choice: Any) -> str | None:
     if isinstance(choice, dict):
         return str(choice.get("function", choice).get("name", "")) or None
     return "" if choice in ("required", "any") else None
@@ -127,8 +127,8 @@ class ChatSkin:
         if not all(isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages):
             raise BadBody("messages: each needs a role")
         last = messages[-1]
-        tools = _tools(body.get("tools"))
-        forced = _forced(body.get("tool_choice"))
+        tools = tools_of(body.get("tools"))
+        forced = forced_tool(body.get("tool_choice"))
         return Ask(
             model_of(body),
             stream=body.get("stream") is True,
@@ -139,7 +139,7 @@ class ChatSkin:
             forced_tool=(forced or tools[0].name) if forced is not None and tools else None,
             tools_off=body.get("tool_choice") == "none",
             schema=_schema(body),
-            reasoning=_reasons(body),
+            reasoning=wants_reasoning(body),
             session_id=body.get("session_id"),
             user=body.get("user"),
             prompt={"messages": messages},
@@ -186,7 +186,7 @@ class ChatSkin:
         return ChatStream(reply)
 
 
-def _reasons(body: dict[str, Any]) -> bool:
+def wants_reasoning(body: dict[str, Any]) -> bool:
     wanted = body.get("reasoning")
     effort = wanted.get("effort", "medium") if isinstance(wanted, dict) else body.get("reasoning_effort", "none")
     enabled = wanted.get("enabled", True) if isinstance(wanted, dict) else True

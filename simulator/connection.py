@@ -24,7 +24,7 @@ _PIPELINED = 4  # requests held before reading stops
 _HIGH_WATER = 256 * 1024
 
 
-class ClientGone(Exception):
+class ClientGone(Exception):  # noqa: N818 - an event, not a mistake
     """The client closed its connection."""
 
 
@@ -131,7 +131,7 @@ class Exchange:
             raise ClientGone
 
     async def forever(self) -> None:
-        await self._connection.lost
+        await asyncio.wait((self._connection.lost,))
         raise ClientGone
 
     def cut(self) -> None:
@@ -240,8 +240,8 @@ class Connection(asyncio.Protocol):
                     await self._handler(exchange)
                 except ClientGone:
                     return
-                except Exception as error:  # noqa: BLE001 - the supervisor of one connection: the others go on
-                    log.error("simulator handler failed", exc_info=error)
+                except Exception:  # the supervisor of one connection: the others go on
+                    log.exception("simulator handler failed")
                     self.reset()
                     return
                 if not exchange.reusable:

@@ -32,9 +32,9 @@ class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
     account: str = ""
     name: str | None = None
     management: bool = False
-    limit: float | str | None | msgspec.UnsetType = msgspec.UNSET
-    limit_reset: str | None | msgspec.UnsetType = msgspec.UNSET
-    expires_at: datetime | None | msgspec.UnsetType = msgspec.UNSET
+    limit: float | str | msgspec.UnsetType | None = msgspec.UNSET
+    limit_reset: str | msgspec.UnsetType | None = msgspec.UNSET
+    expires_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
     disabled: bool | None = None
     deleted: bool | None = None
 
@@ -45,7 +45,7 @@ class AccountBody(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     credits: float | str | None = None
     organization_id: str | None = None
-    in_flight_budget: float | str | None | msgspec.UnsetType = msgspec.UNSET
+    in_flight_budget: float | str | msgspec.UnsetType | None = msgspec.UNSET
     free_used_today: int | None = None
     suspended: bool | None = None
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
 from simulator.connection import ClientGone
 from simulator.errors import SkinName, anthropic, page, plain, responses_docs
-from simulator.faults import Fault, Manner, Moment
+from simulator.faults import FAULTS, Fault, Manner, Moment
 from simulator.money import NANO
 from simulator.world import Call
 
@@ -19,11 +21,15 @@ _GARBAGE = b"\x16\x03\x01\x02\x00SSH-2.0-not-http\r\n\x00\xff\xfe" * 3
 
 
 def moment_of(call: Call, model: str = "", max_tokens: int | None = None) -> Moment:
-    limit = call.caller.limit_nano if call.caller else None
-    usd = 100.0 if limit is None else limit / NANO
-    now = call.world.now()
-    spent = usd if call.caller is None or limit is None else call.caller.spending.read(call.caller.limit_reset, now) / NANO
-    return Moment(now, model or "openai/gpt-4o-mini", usd, spent, max_tokens or 65_536)
+    now, key = call.world.now(), call.caller
+    limit = spent = 100 * NANO
+    if key is not None and key.limit_nano is not None:
+        limit, spent = key.limit_nano, key.spending.read(key.limit_reset, now)
+    moment = Moment(now, model or "openai/gpt-4o-mini", limit / NANO, spent / NANO, max_tokens or 65_536)
+    if key is None:
+        return moment
+    period = key.limit_reset if key.limit_nano is not None else moment.period
+    return replace(moment, period=period, free_daily=key.account.free_daily_limit)
 
 
 def error_body(call: Call, fault: Fault, moment: Moment, request_id: str | None = None) -> Any:
@@ -120,3 +126,14 @@ async def comments(call: Call, seconds: float) -> None:
             return
         await call.exchange.sleep(min(left, every) if every > 0 else left)
     raise ClientGone
+
+
+def refuse_body(call: Call, reason: str) -> None:
+    """A request whose body the endpoint cannot take."""
+    refuse(call, replace(FAULTS["400-invalid"], message=reason))
+
+
+def page_answer(call: Call, status: int) -> None:
+    """What the web front end says to paths and methods it does not know."""
+    text = "Not Found" if status == HTTPStatus.NOT_FOUND else "Method Not Allowed"
+    call.exchange.answer(status, call.world.headers("text/html; charset=utf-8"), page(status, text))

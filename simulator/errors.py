@@ -34,7 +34,7 @@ _RESPONSES = {400: "invalid_prompt", 429: "rate_limit_exceeded"}
 
 
 def message(fault: Fault, moment: Moment) -> str:
-    return fault.message.replace("{model}", moment.model).replace("{max_tokens}", str(moment.max_tokens))
+    return moment.fill(fault.message)
 
 
 def detail(fault: Fault, moment: Moment) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def detail(fault: Fault, moment: Moment) -> dict[str, Any]:
     if fault.error_type:
         metadata["error_type"] = fault.error_type
     error: dict[str, Any] = {"code": fault.status, "message": message(fault, moment)}
-    if metadata and fault.status != 500:  # noqa: PLR2004 - a 500 is masked
+    if metadata and fault.status != 500:
         error["metadata"] = metadata
     if availability := fault.availability(moment):
         error["availability"] = availability

@@ -31,6 +31,9 @@ class Manner(StrEnum):
     SPLIT = "a good answer, one byte per chunk"
 
 
+_SMALL_QUOTA = 50
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What a fault's details may depend on."""
@@ -40,9 +43,24 @@ class Moment:
     limit_usd: float = 100.0
     spend_usd: float = 100.0
     max_tokens: int = 65_536
+    period: str | None = "monthly"  # of the key's limit
+    free_daily: int = 50
 
     def midnight_ms(self) -> int:
         return int(_midnight(self.now).timestamp() * 1000)
+
+    def fill(self, text: str) -> str:
+        """Puts what is known into a message."""
+        quota = "free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"
+        words = {
+            "{model}": self.model,
+            "{max_tokens}": str(self.max_tokens),
+            "{period}": self.period or "total",
+            "{free_quota}": quota if self.free_daily <= _SMALL_QUOTA else "free-models-per-day-high-balance. ",
+        }
+        for word, value in words.items():
+            text = text.replace(word, value)
+        return text
 
 
 def _midnight(now: float) -> datetime:
@@ -59,7 +77,7 @@ def _none(_: Moment) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One entry of the table. `message` may name {model} and {max_tokens}."""
+    """One entry of the table. `message` may hold the words that `Moment.fill` knows."""
 
     name: str
     about: str
@@ -73,10 +91,12 @@ class Fault:
     user_id: bool = True
 
 
-def _rate_limit(source: str, limit: int, reset: Callable[[Moment], int]) -> tuple[Details, Callable[[Moment], Any]]:
+def _rate_limit(
+    source: str, limit: Callable[[Moment], int], reset: Callable[[Moment], int]
+) -> tuple[Details, Callable[[Moment], Any]]:
     def headers(moment: Moment) -> dict[str, str]:
         return {
-            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Limit": str(limit(moment)),
             "X-RateLimit-Remaining": "0",
             "X-RateLimit-Reset": str(reset(moment)),
         }
@@ -87,12 +107,15 @@ def _rate_limit(source: str, limit: int, reset: Callable[[Moment], int]) -> tupl
     return metadata, headers
 
 
-_DAILY = _rate_limit("openrouter_free_tier_daily", 50, Moment.midnight_ms)
-_MINUTE = _rate_limit("openrouter_free_tier_minute", 20, lambda m: (int(m.now // 60) + 1) * 60_000)
+_DAILY = _rate_limit("openrouter_free_tier_daily", lambda m: m.free_daily, Moment.midnight_ms)
+_MINUTE = _rate_limit("openrouter_free_tier_minute", lambda _: 20, lambda m: (int(m.now // 60) + 1) * 60_000)
 
 
-def _budget(source: str, scope: str, period: str) -> Details:
+def _budget(source: str, scope: str, fixed_period: str | None = None) -> Details:
+    """Of the key's own period unless one is given."""
+
     def metadata(moment: Moment) -> dict[str, Any]:
+        period = fixed_period or moment.period
         return {
             "limit_source": source,
             "scope": scope,
@@ -126,7 +149,11 @@ def _available(code: str, *, retryable: bool = False, retry_after: int | None = 
 
 
 _SPENT = "Add more using https://openrouter.ai/settings/credits"
-_TOO_BIG = "This request requires more credits, or fewer max_tokens. You requested up to {max_tokens} tokens, but can only afford 412. "
+_TOO_BIG = (
+    "This request requires more credits, or fewer max_tokens. "
+    "You requested up to {max_tokens} tokens, but can only afford 412. "
+)
+_HIGHER = "To increase, visit https://openrouter.ai/settings/keys and create a key with a higher total limit"
 
 _ACCOUNT = (
     Fault("401", "key revoked, deleted or its account gone", 401, "User not found.", "authentication", user_id=False),
@@ -147,11 +174,12 @@ _ACCOUNT = (
           "payment_required", metadata=lambda _: {"limit_source": "openrouter_credits",
                                                   "reason": "weight_exceeds_budget", "provider_name": None}),
     Fault("402-key-limit", "this one request exceeds what is left of the key's limit", 402,
-          _TOO_BIG + "To increase, visit https://openrouter.ai/settings/keys and create a key with a higher total limit",
-          "payment_required", metadata=lambda _: {"limit_source": "openrouter_key_limit", "provider_name": None}),
+          _TOO_BIG + _HIGHER, "payment_required",
+          metadata=lambda _: {"limit_source": "openrouter_key_limit", "provider_name": None}),
     Fault("403-key-limit", "the key's limit is spent", 403,
-          "Key limit exceeded (total limit). Manage it using https://openrouter.ai/settings/keys", "permission_denied",
-          metadata=_budget("openrouter_key_limit", "key_limit", "monthly")),
+          "Key limit exceeded ({period} limit). Manage it using https://openrouter.ai/settings/keys",
+          "permission_denied",
+          metadata=_budget("openrouter_key_limit", "key_limit")),
     Fault("403-guardrail-budget", "a guardrail's budget for key or member is spent", 403,
           "Guardrail daily budget of $25.00 exceeded.", "permission_denied",
           metadata=_budget("openrouter_guardrail_budget", "api_key", "daily")),
@@ -164,7 +192,7 @@ _ACCOUNT = (
           "Management keys cannot be used for inference requests", "permission_denied"),
     Fault("403-suspended", "account suspended, or IP not on its allowlist: bare 403 on every call", 403, "Forbidden"),
     Fault("429-free-daily", "account's daily quota of free models spent", 429,
-          "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day",
+          "Rate limit exceeded: {free_quota}",
           "rate_limit_exceeded", metadata=_DAILY[0], headers=_DAILY[1]),
     Fault("429-free-minute", "20 free-model requests in one minute", 429, "Rate limit exceeded: free-models-per-min. ",
           "rate_limit_exceeded", metadata=_MINUTE[0], headers=_MINUTE[1]),
@@ -175,6 +203,8 @@ _REQUEST = (
     Fault("400-context", "prompt longer than the model's context", 400,
           "This endpoint's maximum context length is 128000 tokens. However, you requested about 131094 tokens. "
           "Please reduce the length of either one, or use the context-compression plugin.", "context_length_exceeded"),
+    Fault("400-model", "no such model", 400, "{model} is not a valid model ID", "invalid_request",
+          availability=_available("model_not_found")),
     Fault("400-invalid", "request refused as malformed", 400, "Invalid request parameters", "invalid_request"),
     Fault("403-moderation", "input flagged", 403, "{model} requires moderation on OpenAI. Your input was flagged",
           "content_policy_violation", metadata=lambda m: {"reasons": ["violence"], "flagged_input": "how do I…",
@@ -200,7 +230,8 @@ _UPSTREAM = (
           metadata=lambda m: {"raw": f"{m.model} is temporarily rate-limited upstream. Please retry shortly.",
                               "provider_name": "DeepInfra", "is_byok": False, "provider_code": 429,
                               "limit_source": "upstream_provider_shared_pool"},
-          availability=_available("capacity_exhausted", retryable=True, retry_after=7, affected_providers=["DeepInfra"]),
+          availability=_available("capacity_exhausted", retryable=True, retry_after=7,
+                                  affected_providers=["DeepInfra"]),
           headers=lambda _: {"Retry-After": "7"}),
     Fault("429-byok", "the account's own provider key is rate-limited", 429, "Provider returned error",
           "rate_limit_exceeded", metadata=lambda _: {"raw": "quota exceeded", "provider_name": "OpenAI",
@@ -225,14 +256,14 @@ _IN_BODY = (
     Fault("200-error", "error in a 200", 502, "Provider returned error", "provider_unavailable", Manner.BODY,
           metadata=_provider("DeepInfra", "Internal server error", 500)),
     Fault("200-429-free-daily", "the free-tier refusal in a 200", 429,
-          "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day",
+          "Rate limit exceeded: {free_quota}",
           "rate_limit_exceeded", Manner.BODY, metadata=_DAILY[0]),
     Fault("200-402-credits", "account without credits, told in a 200", 402, f"Insufficient credits. {_SPENT}",
           "payment_required", Manner.BODY, metadata=lambda _: {"limit_source": "openrouter_credits"}),
     Fault("200-error-finish", "partial content, finish_reason error", 502, "Upstream error from DeepInfra",
           "provider_unavailable", Manner.FINISH, metadata=_provider("DeepInfra", "connection reset", 502)),
     Fault("stream-first-error", "the stream's first event is the error", 429,
-          "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day",
+          "Rate limit exceeded: {free_quota}",
           "rate_limit_exceeded", Manner.FIRST_EVENT, metadata=_DAILY[0]),
     Fault("stream-mid-error", "an error event after some tokens", 502, "Provider disconnected unexpectedly",
           "provider_unavailable", Manner.MID_EVENT, metadata=_provider("DeepInfra", "disconnected", 502)),

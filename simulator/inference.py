@@ -25,7 +25,9 @@ async def infer(call: Call, skin: Skin) -> None:
     generation = admitted.generation
     generation.session_id = ask.session_id or generation.session_id
     generation.external_user, generation.prompt = ask.user, ask.prompt
-    reply = compose(ask, admitted.model, generation, call.world.settings.answer_tokens)
+    settings = call.world.settings
+    reply = compose(ask, admitted.model, generation, settings.answer_tokens)
+    reply.show_cost, reply.ends_with_done = settings.messages_cost, settings.messages_done
     try:
         await (_streamed(call, skin, admitted, reply) if ask.stream else _whole(call, skin, admitted, reply))
     except ClientGone:

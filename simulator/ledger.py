@@ -10,12 +10,16 @@ from typing import Any
 from simulator.accounts import Key
 from simulator.catalogue import Model, cost_nano
 
+_REMEMBERED = 50_000  # rows; the oldest go first
 _ALPHABET = string.ascii_letters + string.digits
 
 
+def new_tail(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
 def generation_id(now: float, kind: str = "") -> str:
-    tail = "".join(secrets.choice(_ALPHABET) for _ in range(20))
-    return f"gen-{kind + '-' if kind else ''}{int(now)}-{tail}"
+    return f"gen-{kind + '-' if kind else ''}{int(now)}-{new_tail(20)}"
 
 
 @dataclass(slots=True)
@@ -72,11 +76,13 @@ class Ledger:
 
     def open(self, generation: Generation) -> Generation:
         self.generations[generation.id] = generation
+        if len(self.generations) > _REMEMBERED:
+            self.generations.pop(next(iter(self.generations)))
         generation.key.account.in_flight_nano += generation.reserve_nano
         return generation
 
     def settle(self, generation: Generation, now: float, *, cancelled: bool = False, failed: bool = False) -> None:
-        """Charges what was produced; nothing for a failure ("zero completion insurance"). Only the first call counts."""
+        """Charges what was produced, nothing for a failure. Only the first call counts."""
         if generation.finished_at is not None:
             return
         generation.finished_at = now

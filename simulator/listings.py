@@ -84,7 +84,7 @@ def _endpoint(model: Model) -> dict[str, Any]:
         "uptime_last_1d": 99.9,
         "supports_implicit_caching": False,
         "latency_last_30m": _PERCENTILES,
-        "throughput_last_30m": {name: 60 for name in _PERCENTILES},
+        "throughput_last_30m": dict.fromkeys(_PERCENTILES, 60),
     }
 
 

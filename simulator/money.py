@@ -9,7 +9,7 @@ import msgspec
 NANO = 1_000_000_000
 
 
-def nano_of(usd: str | int | float | Decimal) -> int:
+def nano_of(usd: str | float | Decimal) -> int:
     """Dollars as people and JSON write them, to nano-dollars."""
     return int((Decimal(str(usd)) * NANO).to_integral_value())
 

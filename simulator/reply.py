@@ -74,6 +74,8 @@ class Reply:
     finish: str  # stop | length | tool_calls
     tool: Tool | None
     created: int
+    show_cost: bool = True  # in the Messages skin
+    ends_with_done: bool = False  # in the Messages skin
 
     @property
     def id(self) -> str:

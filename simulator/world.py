@@ -20,6 +20,7 @@ from simulator.script import Script
 from simulator.settings import SimSettings
 
 _REMEMBERED = 2000
+BODY_KEPT = 64 * 1024
 PUBLIC_URL = "https://openrouter.ai"
 
 
@@ -104,16 +105,16 @@ class World:
             headers.append(("X-Generation-Id", generation_id))
         every = self.settings.cookie_every
         if every and self.answers % every == 0:
-            cookie = f"__cf_bm={secrets.token_urlsafe(24)}; path=/; domain=.openrouter.ai; HttpOnly; Secure; SameSite=None"
-            headers.append(("Set-Cookie", cookie))
+            cookie = f"__cf_bm={secrets.token_urlsafe(24)}; path=/; domain=.openrouter.ai; HttpOnly; Secure"
+            headers.append(("Set-Cookie", f"{cookie}; SameSite=None"))
         return headers
 
 
-class BadBody(Exception):
+class BadBody(Exception):  # noqa: N818 - named for what it says
     """The request's body is not what the endpoint takes; the text says why."""
 
 
-class Answered(Exception):
+class Answered(Exception):  # noqa: N818 - an event, not a mistake
     """The call has got its answer, or its fault: nothing is left to do."""
 
 

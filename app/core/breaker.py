@@ -14,7 +14,7 @@ class BreakerState(StrEnum):
 
 
 class Ticket(IntEnum):
-    """What a call was admitted as. It is handed back with the outcome, so that a late call cannot pass for the probe."""
+    """What a call was admitted as, handed back with its outcome: a late call cannot pass for the probe."""
 
     REFUSED = 0
     CALL = 1

@@ -29,16 +29,16 @@ from app.core.redis_url import parse_redis_url
 MIN_SECRET_CHARACTERS: Final = 32
 EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
 _WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_")
-# Each title stands in .env.example above the field it names.
+# The titles of .env.example, each with the field that it stands above.
 _GROUPS: Final = {
-    "host": "Server",
-    "openrouter_api_keys": "OpenRouter",
-    "redis_url": "Redis",
-    "session_secret_key": "Secrets",
-    "admin_username": "Panel",
-    "allowed_hosts": "Who may call",
-    "max_body_bytes": "Limits on requests",
-    "connect_timeout_s": "Calls to OpenRouter",
+    "Server": "host",
+    "OpenRouter": "openrouter_api_keys",
+    "Redis": "redis_url",
+    "Keys and sessions": "session_secret_key",
+    "Panel": "admin_username",
+    "Who may call": "allowed_hosts",
+    "Limits on requests": "max_body_bytes",
+    "Calls to OpenRouter": "connect_timeout_s",
 }
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 # nosec B104 - a server's purpose
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 # nosec B104
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Processes that serve calls.")
     data_dir: Path = Field(Path("./data"), description="Folder for the embedded Redis and generated secrets.")
@@ -363,9 +363,10 @@ def env_example() -> str:
     """The text of `.env.example`."""
     lines = ["# Every setting of the gateway with its default. Copy this file to .env and change what you need.",
              "# Made by: python -m app.core.config > .env.example"]  # fmt: skip
+    titles = {first: title for title, first in _GROUPS.items()}
     for name, field in Settings.model_fields.items():
-        if name in _GROUPS:
-            lines += ["", f"# --- {_GROUPS[name]} ---"]
+        if name in titles:
+            lines += ["", f"# --- {titles[name]} ---"]
         lines += ["", f"# {field.description}", f"#{name.upper()}={_example_value(name, field.default)}"]
     return "\n".join(lines) + "\n"
 

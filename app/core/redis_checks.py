@@ -7,7 +7,7 @@ from collections.abc import Mapping
 OLDEST = (6, 2)
 
 
-class RedisRefused(Exception):
+class RedisRefused(Exception):  # noqa: N818 - a verdict
     """This Redis must not be used. The text says why and what to do."""
 
 
@@ -33,12 +33,6 @@ def check_server(info: Mapping[str, str], *, allow_evicting: bool) -> tuple[str,
             "Set appendonly yes."
         )
     return tuple(warnings)
-
-
-def parse_info(text: str) -> dict[str, str]:
-    """The `name:value` lines of an INFO answer."""
-    pairs = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
-    return {name: value.strip() for name, separator, value in pairs if separator}
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +25,16 @@ class AnswerCutError(Exception):
     """The answer broke after its head had gone to the caller: the connection must not look complete."""
 
 
+class Head(Protocol):
+    """Status and headers of an answer."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+
+
 class _Made(msgspec.Struct):
     id: str = ""
 
@@ -30,12 +42,18 @@ class _Made(msgspec.Struct):
 _made = msgspec.json.Decoder(_Made)
 
 
-def is_whole(route: Route, answer: Answer) -> bool:
+def is_whole(route: Route, answer: Head) -> bool:
     """Whether an answer is read to its end before it is passed on."""
     if answer.status >= 300:
         return True
     is_json = header(answer.headers, b"content-type").startswith(b"application/json")
     return is_json and bool(route.relinked or (route.creates and not route.inference))
+
+
+def refuse_compressed(answer: Head) -> None:
+    """Raises a 502 for an answer in a coding that was not asked for: it could not be looked at on its way."""
+    if header(answer.headers, b"content-encoding").lower() not in (b"", b"identity"):
+        raise GatewayError(502, "upstream_encoding", "OpenRouter's answer came compressed.", fault=Fault.UPSTREAM)
 
 
 async def collect(answer: Answer) -> bytes:
@@ -93,7 +111,7 @@ class Links:
     def rewritten(self, body: bytes, public_base: bytes) -> bytes:
         return self._pattern.sub(lambda _: b'"' + public_base + b"/api", body)
 
-    def redirect(self, answer: Answer) -> list[tuple[bytes, bytes]]:
+    def redirect(self, answer: Head) -> list[tuple[bytes, bytes]]:
         """The Location of a redirect inside OpenRouter's API, on this side. Any other redirect is refused with a 502."""
         location = header(answer.headers, b"location")
         if not location:

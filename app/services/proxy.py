@@ -188,6 +188,7 @@ class Proxy:
 
     async def _relay(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
         """The point of no return: from the first byte to the caller on, nothing is tried again."""
+        answers.refuse_compressed(answer)
         call.status = answer.status
         if answers.is_whole(call.route, answer):
             await self._relay_whole(call, caller, answer, key)

@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
     async def exchange(self, head: bytes, body: bytes, *, head_only: bool) -> None:
         """Sends a request and returns when the answer's head is there."""
         transport = self._transport
-        if self.failure is not None or transport is None:
+        if transport is None or not self.usable:
             raise self._error()
         self._reset(head_only=head_only)
         if len(body) <= PIECE:
@@ -127,8 +127,9 @@ class Connection(asyncio.Protocol):
         """Ends early when an answer begins: who answers before the end does not want the rest."""
         self._body_unsent = True
         for start in range(0, len(body), PIECE):
-            transport.write(body[start : start + PIECE])
-            while self._writing_paused and not self.status and self.failure is None:
+            if not transport.is_closing():  # broken by the write before; the loop will say so, and uvloop would raise
+                transport.write(body[start : start + PIECE])
+            while (self._writing_paused or transport.is_closing()) and not self.status and self.failure is None:
                 await self._wait(self._now() + self._timeouts.idle_s, "idle")
             if self.status or self.failure is not None:
                 return

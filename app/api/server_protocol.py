@@ -1,0 +1,191 @@
+"""uvicorn's HTTP/1.1 protocol with what it lacks: bounded heads, time limits, and refusals in JSON.
+
+Owns what can be seen only before there is an ASGI scope; the guard judges everything else. Knows no routes and no keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.api.render import render
+from app.core.errors import GatewayError
+from app.middleware.facts import request_id
+from app.models.exchange import Skin
+
+log = logging.getLogger(__name__)
+
+_BAD_REQUEST = GatewayError(400, "invalid_request", "This is not a valid HTTP request.", "Speak HTTP/1.1.", close=True)
+_BAD_TARGET = GatewayError(
+    400,
+    "invalid_request",
+    "The request's target must be a path.",
+    "Call the gateway itself instead of using it as an HTTP proxy.",
+    close=True,
+)
+_LONG_URL = GatewayError(414, "uri_too_long", "The path and query are too long.", "Send less.", close=True)
+_LONG_HEAD = GatewayError(431, "headers_too_large", "The headers are too long.", "Send fewer of them.", close=True)
+_SLOW_HEAD = GatewayError(408, "request_timeout", "The headers did not arrive in time.", close=True)
+_NO_TUNNEL = GatewayError(
+    405,
+    "method_not_allowed",
+    "This method is not allowed.",
+    headers=((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
+    close=True,
+)
+
+_LINGER_S = 1.0
+# Each costs a copy of the bytes behind it; a client that waits for its answers sends one.
+_UPGRADES_IN_A_READ = 4
+_OFFERS = frozenset({b"upgrade", b"http2-settings"})
+
+
+class _RefusedError(Exception):
+    """Stops the parser; what is wrong stands in the protocol."""
+
+
+class GatewayHttpProtocol(HttpToolsProtocol):
+    """Hard bounds of what is kept of a request before it is judged; the guard's own limits are tighter."""
+
+    max_url_bytes = 65_535
+    max_head_bytes = 262_144
+    head_timeout_s = 10.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_began_s = 0.0
+        self._head_bytes = 0
+        self._stray_since_s = 0.0
+        self._error: GatewayError | None = None
+        self._ended = False
+        self._watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._stray_since_s = self.loop.time()
+        self._look_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._unset_keepalive_if_required()
+        began = self._head_began_s
+        for _ in range(_UPGRADES_IN_A_READ):
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stop:
+                # The parser takes what follows for another protocol. None is spoken here, so the offer is left out.
+                data = self._head_without_offer() + data[stop.args[0] :]
+            except httptools.HttpParserError:
+                self._refuse(self._error or _BAD_REQUEST)
+                return
+            else:
+                break
+        else:
+            self._refuse(_BAD_REQUEST)
+            return
+        if began and self._head_began_s == began:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.max_head_bytes:
+                self._refuse(_LONG_HEAD)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_began_s = self.loop.time()
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > self.max_url_bytes:
+            self._stop(_LONG_URL)
+
+    def on_headers_complete(self) -> None:
+        self._head_began_s = 0.0
+        url = self.url
+        if not url.startswith(b"/") or b"#" in url:
+            self._stop(_NO_TUNNEL if self.parser.get_method() == b"CONNECT" else _BAD_TARGET)
+        super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        # uvicorn's callbacks leave such a request alone; it comes again without the offer.
+        return True
+
+    def _stop(self, error: GatewayError) -> None:
+        self._error = error
+        raise _RefusedError
+
+    def _head_without_offer(self) -> bytes:
+        """The head that was just parsed, as if its client had offered no other protocol, for a new parser."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                value = b", ".join(token for token in tokens if token.lower() not in _OFFERS) or b"keep-alive"
+            if name not in _OFFERS:
+                lines.append(name + b": " + value)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _refuse(self, error: GatewayError) -> None:
+        """Ends the connection, with an answer if it is this request's turn to be answered."""
+        self._ended = True
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body or self.pipeline:
+                # The request before this one is whole: it gets its answer, and with it the connection ends.
+                cycle.keep_alive = False
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        self._answer(error)
+
+    def _answer(self, error: GatewayError) -> None:
+        log.debug("request head refused", extra={"status": error.status, "error": error.error_type})
+        status, headers, body = render(error, Skin.OPENROUTER, "")
+        lines = [b"%b: %b\r\n" % pair for pair in (*self.server_state.default_headers, *headers)]
+        lines.append(b"x-request-id: %b\r\n\r\n" % request_id(b"").encode())
+        transport = self.transport
+        transport.write(STATUS_LINE[status] + b"".join(lines) + body)
+        if transport.can_write_eof():
+            # Closing under a client that is still sending resets the connection, and the answer is lost with it.
+            transport.write_eof()
+            self.flow.resume_reading()
+            self.loop.call_later(_LINGER_S, transport.close)
+        else:
+            transport.close()
+
+    def _look_later(self) -> None:
+        self._watch = self.loop.call_later(self.head_timeout_s / 4, self._look)
+
+    def _look(self) -> None:
+        """Ends a connection whose client owes bytes for too long. One timer for all of its requests."""
+        if self._ended or self.transport.is_closing():
+            return
+        now_s = self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stray_since_s = 0.0
+        elif self._head_began_s:
+            if now_s - self._head_began_s >= self.head_timeout_s:
+                self._refuse(_SLOW_HEAD)
+        elif self.timeout_keep_alive_task is not None:
+            self._stray_since_s = 0.0
+        elif not self._stray_since_s:
+            self._stray_since_s = now_s
+        elif now_s - self._stray_since_s >= self.head_timeout_s:
+            self.transport.close()
+        self._look_later()

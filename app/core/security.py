@@ -1,0 +1,193 @@
+"""Secrets: how they are held, sealed, recognised and hidden. Knows no store and no network; nothing here logs.
+
+What must be read back (OpenRouter keys) is sealed with AES-GCM under a versioned ring; what is only looked up (client keys)
+is stored as a keyed hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import zlib
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.core.config import Settings, resolve_session_secret
+
+CLIENT_PREFIX: Final = "gw_live_"
+_BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CLIENT_BODY: Final = 43
+_CLIENT_CHECK: Final = 6
+_CLIENT_LENGTH: Final = len(CLIENT_PREFIX) + _CLIENT_BODY + _CLIENT_CHECK
+_CLIENT_RE: Final = re.compile(rb"gw_live_[0-9A-Za-z]{49}")
+OPENROUTER_KEY_RE: Final = re.compile(r"sk-or-[A-Za-z0-9_-]{8,500}")
+_SECRETS_IN_TEXT: Final = re.compile(
+    r"(sk-or-)[A-Za-z0-9_-]{12,}|(gw_live_)[0-9A-Za-z]{6,}|((?i:bearer) )[A-Za-z0-9._~+/=-]{8,}"
+)
+_SECRETS_IN_BYTES: Final = re.compile(_SECRETS_IN_TEXT.pattern.encode())
+_NONCE_BYTES: Final = 12
+
+
+class SealBroken(Exception):  # noqa: N818 - a condition
+    """A sealed value does not open: changed, moved to another place, or sealed with a key that is not in the ring."""
+
+
+class Secret:
+    """A text that shows itself only when asked by name."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        if not value:
+            raise ValueError("a secret is never empty")
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "•••"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        raise TypeError("a secret is not pickled")
+
+
+class KeyRing:
+    """Seals and opens. The first key of the ring seals; every key of it opens what it sealed."""
+
+    def __init__(self, keys: dict[int, bytes]) -> None:
+        if not keys or any(len(key) != 32 for key in keys.values()):
+            raise ValueError("a ring needs keys of 32 bytes")
+        self._ciphers = {version: AESGCM(key) for version, key in keys.items()}
+        self._current = next(iter(keys))
+
+    def seal(self, plain: str, *, context: str) -> str:
+        """`v1.<key version>.<base64url of nonce and ciphertext>`; it opens only with the same context."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = self._ciphers[self._current].encrypt(nonce, plain.encode(), _bound(self._current, context))
+        return f"v1.{self._current}.{base64.urlsafe_b64encode(nonce + sealed).decode()}"
+
+    def unseal(self, sealed: str, *, context: str) -> Secret:
+        """Raises SealBroken."""
+        try:
+            form, version, text = sealed.split(".")
+            raw = base64.urlsafe_b64decode(text)
+            cipher = self._ciphers[int(version)]
+            if form != "v1" or len(raw) <= _NONCE_BYTES:
+                raise SealBroken
+            plain = cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound(int(version), context))
+            return Secret(plain.decode())
+        except (ValueError, KeyError, InvalidTag):
+            raise SealBroken from None
+
+    def __repr__(self) -> str:
+        return f"<KeyRing of {len(self._ciphers)}>"
+
+
+def _bound(version: int, context: str) -> bytes:
+    return f"v1.{version}.{context}".encode()
+
+
+class ClientKeyring:
+    """Makes and recognises client keys. The pepper is a secret: a copy of the store alone cannot verify a guess."""
+
+    def __init__(self, pepper: bytes) -> None:
+        if len(pepper) < 32:
+            raise ValueError("a pepper needs 32 bytes")
+        self._pepper = pepper
+
+    @staticmethod
+    def mint() -> Secret:
+        """A new key: prefix, 256 random bits and a checksum, so that typing mistakes and scanners need no look-up."""
+        body = _base62(secrets.randbits(256), _CLIENT_BODY)
+        return Secret(CLIENT_PREFIX + body + _checksum(body))
+
+    @staticmethod
+    def well_formed(candidate: str | bytes) -> bool:
+        """Whether this can be a client key at all. Looks nothing up."""
+        text = candidate if isinstance(candidate, bytes) else candidate.encode("utf-8", "replace")
+        if len(text) != _CLIENT_LENGTH or not _CLIENT_RE.fullmatch(text):
+            return False
+        body = text[len(CLIENT_PREFIX) : -_CLIENT_CHECK]
+        return _checksum(body.decode()).encode() == text[-_CLIENT_CHECK:]
+
+    def digest(self, key: bytes) -> bytes:
+        """The keyed hash that stands for the key in the store."""
+        return hmac.digest(self._pepper, key, "sha256")
+
+    @staticmethod
+    def mask(key: str) -> str:
+        return f"{CLIENT_PREFIX}…{key[-4:]}"
+
+    def __repr__(self) -> str:
+        return "<ClientKeyring>"
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(reversed(digits))
+
+
+def _checksum(body: str) -> str:
+    return _base62(zlib.crc32((CLIENT_PREFIX + body).encode()), _CLIENT_CHECK)
+
+
+def openrouter_key_id(key: str) -> str:
+    """OpenRouter's own id of a key: the SHA-256 of the whole key in lower-case hex."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def mask_openrouter_key(key: str) -> str:
+    """`sk-or-v1-0e6…1c96`, as OpenRouter labels it."""
+    start = len("sk-or-v1-") + 3 if key.startswith("sk-or-v1-") else len("sk-or-") + 3
+    return f"{key[:start]}…{key[-4:]}" if len(key) >= start + 12 else "sk-or-…"
+
+
+def redact(text: str) -> str:
+    """The text with everything that looks like a key cut down to its prefix."""
+    return _SECRETS_IN_TEXT.sub(lambda found: (found[1] or found[2] or found[3]) + "…", text)
+
+
+def redact_bytes(text: bytes) -> bytes:
+    """The same for bytes of any kind."""
+    if b"sk-or-" not in text and b"gw_live_" not in text and b"earer " not in text:
+        return text
+    return _SECRETS_IN_BYTES.sub(lambda found: (found[1] or found[2] or found[3]) + b"...", text)
+
+
+def keyrings(settings: Settings) -> tuple[KeyRing, ClientKeyring]:
+    """The ring and the pepper of these settings; what is not set is derived from the session secret."""
+    root = resolve_session_secret(settings).get_secret_value().encode()
+    # Version 0 is the derived key: it opens what was sealed before ENCRYPTION_KEYS was set.
+    ring = _ring(settings.encryption_keys.get_secret_value()) | {0: derive(root, "openrouter keys")}
+    pepper = settings.client_key_pepper.get_secret_value().encode()
+    return KeyRing(ring), ClientKeyring(derive(pepper or root, "client keys"))
+
+
+def derive(root: bytes, purpose: str) -> bytes:
+    """32 bytes for one purpose, which tell nothing of the root or of another purpose's bytes."""
+    info = f"openrouter-middleware/{purpose}".encode()
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(root)
+
+
+def _ring(text: str) -> dict[int, bytes]:
+    pairs = (part.strip().partition(":") for part in text.split(",") if part.strip())
+    return {int(version): base64.b64decode(encoded) for version, _, encoded in pairs}

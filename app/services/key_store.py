@@ -1,0 +1,132 @@
+"""The records of both kinds of keys in Redis: read them, change one by one script, hear of changes. Knows no secret.
+
+A record is stored as `<revision>\\n<JSON>`; a change that was made on an older revision is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import msgspec
+
+from app.core.redis import RedisManager
+from app.models.keys import ClientKey, OpenRouterKey
+
+log = logging.getLogger(__name__)
+
+Record = TypeVar("Record", OpenRouterKey, ClientKey)
+_SCAN_STEP = 2000
+
+
+class RecordKind(StrEnum):
+    """What a change is about; the word stands in the message to the other workers."""
+
+    OPENROUTER = "openrouter"
+    CLIENT = "client"
+
+
+class ConflictError(Exception):
+    """Somebody else changed the record in between, or it is gone."""
+
+
+class Deed(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the audit: what somebody did to which record. Holds what people may see and never a secret."""
+
+    at: float
+    by: str
+    deed: str
+    kind: str
+    id: str
+    name: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A message to all workers."""
+
+    version: int
+    kind: str
+    id: str
+
+
+class Shelf(Generic[Record]):
+    """The records of one kind."""
+
+    def __init__(self, redis: RedisManager, kind: RecordKind, name: str, form: type[Record]) -> None:
+        self._redis = redis
+        self._kind = kind
+        self._name = name
+        self._decoder = msgspec.json.Decoder(form)
+
+    async def load(self) -> dict[str, Record]:
+        """Every record by its id."""
+        found: dict[str, Record] = {}
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._redis.command("HSCAN", self._name, cursor, "COUNT", _SCAN_STEP)
+            pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+            for field, stored in pairs:
+                if (record := self._read(stored)) is not None:
+                    found[bytes(field).decode()] = record
+            if int(cursor) == 0:
+                return found
+
+    async def read(self, record_id: str) -> Record | None:
+        stored = await self._redis.command("HGET", self._name, record_id)
+        return None if stored is None else self._read(stored)
+
+    async def put(self, record: Record, deed: Deed) -> tuple[Record, int]:
+        """Writes the record over the revision it was made from (0: new). The record as stored, and the state's version."""
+        version, rev = await self._change(record.id, str(record.rev), msgspec.json.encode(record), deed)
+        return msgspec.structs.replace(record, rev=rev), version
+
+    async def drop(self, record: Record, deed: Deed) -> int:
+        version, _ = await self._change(record.id, str(record.rev), b"", deed)
+        return version
+
+    async def _change(self, record_id: str, expected: str, text: bytes, deed: Deed) -> tuple[int, int]:
+        keys = self._redis.keys
+        outcome, version, rev = await self._redis.script(
+            "change",
+            [self._name, keys.version, keys.audit],
+            [record_id, expected, text, msgspec.json.encode(deed), keys.changes, self._kind.value],
+        )
+        if bytes(outcome) != b"ok":
+            raise ConflictError
+        return int(version), int(rev)
+
+    def _read(self, stored: bytes) -> Record | None:
+        rev, _, text = bytes(stored).partition(b"\n")
+        try:
+            return msgspec.structs.replace(self._decoder.decode(text), rev=int(rev))
+        except (msgspec.MsgspecError, ValueError):
+            log.error("stored record unreadable", extra={"kind": self._kind.value})  # noqa: TRY400 - it may quote the record
+            return None
+
+
+class KeyStore:
+    """Both shelves, and the state's version that every change raises."""
+
+    def __init__(self, redis: RedisManager) -> None:
+        self._redis = redis
+        keys = redis.keys
+        self.openrouter = Shelf(redis, RecordKind.OPENROUTER, keys.openrouter_keys, OpenRouterKey)
+        self.clients = Shelf(redis, RecordKind.CLIENT, keys.client_keys, ClientKey)
+
+    async def version(self) -> int:
+        return int(await self._redis.command("GET", self._redis.keys.version) or 0)
+
+    async def listen(self, on_change: Callable[[Changed], Awaitable[None]], on_resync: Callable[[], Awaitable[None]]) -> None:
+        """Runs until cancelled."""
+
+        async def heard(payload: bytes) -> None:
+            version, kind, record_id = payload.decode().split(" ", 2)
+            await on_change(Changed(int(version), kind, record_id))
+
+        await self._redis.listen(self._redis.keys.changes, heard, on_resync)

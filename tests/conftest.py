@@ -1,0 +1,72 @@
+"""What tests share that run the whole program: one gateway before one simulated OpenRouter, and makers of further ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway_process import GatewayProcess, running_gateway
+
+if TYPE_CHECKING:
+    from tests.simulator_thread import SimulatorThread
+
+# `own_gateway(upstream=None, keys=None, **settings)`
+GatewayMaker = Callable[..., GatewayProcess]
+
+
+@pytest.fixture(scope="session")
+def simulator() -> "Iterator[SimulatorThread]":
+    """A simulated OpenRouter that answers at once. Tests that script it use keys of their own."""
+    from tests.simulator_thread import running_simulator
+
+    with running_simulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gateway(simulator: "SimulatorThread") -> Iterator[GatewayProcess]:
+    """One gateway for the whole session, with three OpenRouter keys. Nothing may tire its keys: see `tired_gateway`."""
+    with running_gateway(simulator.base_url, keys=simulator.new_keys(3)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client_key(gateway: GatewayProcess) -> str:
+    """A client key of `gateway`, made by the command line as a user would."""
+    return gateway.create_client("tests").key
+
+
+@pytest.fixture(scope="session")
+def tired_gateway(simulator: "SimulatorThread") -> Iterator[GatewayProcess]:
+    """A gateway with so many keys that refusals, which rest a few keys each, do not use them up."""
+    with running_gateway(simulator.base_url, keys=simulator.new_keys(48, prefix="tired")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tired_key(tired_gateway: GatewayProcess) -> str:
+    """A client key of `tired_gateway`."""
+    return tired_gateway.create_client("tests").key
+
+
+@pytest.fixture
+def own_gateway() -> Iterator[GatewayMaker]:
+    """Makes gateways for one test: `own_gateway(upstream, keys=[…], DRAIN_S="1")`."""
+    with ExitStack() as stack:
+
+        def make(upstream: str, *, keys: list[str] | None = None, **settings: str) -> GatewayProcess:
+            return stack.enter_context(running_gateway(upstream, keys=keys or [], env=settings))
+
+        yield make
+
+
+@pytest.fixture
+def own_simulator() -> "Iterator[SimulatorThread]":
+    """A simulated OpenRouter for one test, to be scripted, tired and reset at will."""
+    from tests.simulator_thread import running_simulator
+
+    with running_simulator() as running:
+        yield running

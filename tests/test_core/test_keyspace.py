@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app.core.keyspace import Keyspace
+
+KEYS = Keyspace("gw")
+
+
+def test_what_one_change_touches_shares_a_slot() -> None:
+    """Records, version and audit carry one hash tag, so that one script may write all of them in a cluster."""
+    names = [KEYS.openrouter_keys, KEYS.client_keys, KEYS.version, KEYS.audit, KEYS.changes]
+
+    assert {re.findall(r"\{(.*?)\}", name)[0] for name in names} == {"state"}
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (KEYS.openrouter_keys, "gw:{state}:openrouter-keys"),
+        (KEYS.client_keys, "gw:{state}:client-keys"),
+        (KEYS.version, "gw:{state}:version"),
+        (KEYS.audit, "gw:{state}:audit"),
+        (KEYS.changes, "gw:{state}:changes"),
+        (KEYS.owner("generation", "gen-1"), "gw:owner:{generation:gen-1}"),
+        (KEYS.catalogue("ab12"), "gw:catalogue:{ab12}"),
+        (KEYS.lock("models"), "gw:lock:{models}"),
+        (KEYS.spent("c1", "day"), "gw:spent:{c1}:day"),
+    ],
+)
+def test_names(made: str, name: str) -> None:
+    """Every name begins with the prefix and is what earlier versions wrote."""
+    assert made == name

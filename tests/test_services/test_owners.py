@@ -1,0 +1,62 @@
+"""Who made which object is remembered by every worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.core.tasks import TaskSet
+from app.services.owners import Owner, Owners
+from tests.redis_server import RedisServer
+from tests.test_services.conftest import manager
+
+ALICE = Owner("alice", "k1")
+BOB = Owner("bob", "k2")
+
+
+async def test_a_mark_is_seen_at_once_and_by_others_soon(redis_server: RedisServer) -> None:
+    """The worker that saw the id knows at once; another one after the batch was written."""
+    async with manager(redis_server) as redis:
+        tasks = TaskSet()
+        here, there = Owners(redis, tasks), Owners(redis, tasks)
+        here.mark("generation", "gen-1", ALICE)
+        assert ALICE == await here.find("generation", "gen-1")
+
+        await here.flush()
+
+        assert ALICE == await there.find("generation", "gen-1")
+        assert await there.find("generation", "gen-2") is None
+        assert await there.find("file", "gen-1") is None
+        assert await there.find("file", "") is None
+        assert await there.find("file", "x" * 1000) is None
+        await tasks.close()
+
+
+async def test_the_first_maker_owns(redis_server: RedisServer) -> None:
+    """Naming somebody else's object does not take it over."""
+    async with manager(redis_server) as redis:
+        tasks = TaskSet()
+        owners = Owners(redis, tasks)
+        await owners.mark_now("file", "file-1", ALICE)
+        await owners.mark_now("file", "file-1", BOB)
+
+        assert ALICE == await owners.find("file", "file-1")
+        await tasks.close()
+
+
+async def test_marks_wait_for_redis(redis_server: RedisServer) -> None:
+    """While Redis is away marks are kept, answered from memory, and written when it is back."""
+    async with manager(redis_server) as redis:
+        tasks = TaskSet()
+        owners = Owners(redis, tasks)
+        redis_server.kill()
+        await owners.mark_now("file", "file-1", ALICE)
+        assert ALICE == await owners.find("file", "file-1")
+
+        redis_server.start()
+        for _ in range(100):
+            if not len(tasks):
+                break
+            await asyncio.sleep(0.1)
+
+        assert ALICE == await Owners(redis, tasks).find("file", "file-1")
+        await tasks.close()
