@@ -1,10 +1,11 @@
-"""What lives as long as the process: made from the settings, started in order, closed in the reverse one. Serves no request."""
+"""What lives as long as the process: made from the settings, started in order, closed in the reverse one. Serves no
+request.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -27,7 +28,7 @@ from app.services.pool import Pool
 from app.services.proxy import Proxy
 from app.services.tally import Tally
 from app.services.upstream_api import KeyProbe
-from app.transport import Origin, Timeouts, Upstream
+from app.transport import Origin, Timeouts, Upstream, tls_context
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Gateway:
     def _make_upstream(self) -> Upstream:
         settings = self.settings
         url = settings.upstream
-        context = ssl.create_default_context(cafile=settings.openrouter_ca_file or None)
+        context = tls_context(settings.openrouter_ca_file)
         return Upstream(
             Origin(url.scheme, url.host, url.port),
             Timeouts(
@@ -103,6 +104,8 @@ class Gateway:
             max_connections=settings.upstream_connections,
             ssl_context=context if url.scheme == "https" else None,
             proxy=settings.https_proxy or None,
+            # A poisoned name server must not lead the keys into the own network.
+            public_only=url.host == "openrouter.ai" and not settings.https_proxy,
             clock=self.clock,
         )
 

@@ -1,6 +1,7 @@
-"""The composition root: settings in, one ASGI application with two planes out. It decides nothing and serves nothing itself.
+"""The composition root: settings in, one ASGI application with two planes out. It decides nothing and serves nothing
+itself.
 
-    python app/main.py      uvicorn app.main:app --host 0.0.0.0 --port 8080      openrouter-middleware serve
+python app/main.py      uvicorn app.main:app --host 0.0.0.0 --port 8080      openrouter-middleware serve
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from app.core.config import Settings
+from app.core.embedded import EmbeddedRedis, EmbeddedRedisError
 from app.core.logging import configure
+
+log = logging.getLogger(__name__)
 
 _PROTOCOL = "app.api.server_protocol:GatewayHttpProtocol"
 _KEEP_ALIVE_S = 75
@@ -30,7 +34,9 @@ class Drainable(Protocol):
 
 
 class DrainingServer(uvicorn.Server):
-    """One worker. It tells the application of the signal and, having drained, ends by itself instead of by the signal."""
+    """One worker. It tells the application of the signal and, having drained, ends by itself instead of by the
+    signal.
+    """
 
     def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
         super().__init__(config)
@@ -63,10 +69,21 @@ def run_server(settings: Settings, create_app: Callable[[Settings], Drainable], 
 def _run_supervised(settings: Settings, *, reload: bool) -> int:
     config = _config(settings, "app.main:app", reload=reload, workers=settings.workers)
     sockets = [config.bind_socket()]
-    if reload:
-        ChangeReload(config, target=uvicorn.Server(config).run, sockets=sockets).run()
-    else:
-        Multiprocess(config, sockets=sockets).run()
+    # The workers share one private Redis, which must outlive each of them.
+    redis = EmbeddedRedis(settings.data_dir) if settings.embedded_redis else None
+    try:
+        if redis is not None:
+            redis.start()
+        if reload:
+            ChangeReload(config, target=uvicorn.Server(config).run, sockets=sockets).run()
+        else:
+            Multiprocess(config, sockets=sockets).run()
+    except EmbeddedRedisError as error:
+        log.error("gateway cannot start", extra={"detail": str(error)})  # noqa: TRY400 - a sentence, not a traceback
+        return _START_FAILED
+    finally:
+        if redis is not None:
+            redis.stop()
     return 0
 
 

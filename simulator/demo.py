@@ -52,7 +52,7 @@ async def gateway(env: dict[str, str], log: Path) -> AsyncIterator[asyncio.subpr
         try:
             for _ in range(300):
                 if process.returncode is not None:
-                    raise SystemExit(f"demo: the gateway ended at once\n{log.read_text()[-2000:]}")
+                    raise SystemExit(f"demo: the gateway ended at once:\n{tail(log)}")
                 if await asyncio.to_thread(answers, f"http://127.0.0.1:{env['PORT']}/readiness"):
                     break
                 await asyncio.sleep(0.1)
@@ -61,6 +61,10 @@ async def gateway(env: dict[str, str], log: Path) -> AsyncIterator[asyncio.subpr
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             await process.wait()
+
+
+def tail(log: Path) -> str:
+    return log.read_text()[-2000:]
 
 
 def answers(url: str) -> bool:
@@ -105,7 +109,7 @@ async def play(port: int) -> None:
     simulator = Simulator()
     for number, key in enumerate(pool):
         simulator.add_key(key, account="acme" if number < 2 else "acme-labs", name=f"demo-{number + 1}")
-    upstream = await simulator.start("127.0.0.1", 0)
+    upstream = (await simulator.start("127.0.0.1", 0)).removesuffix("/api/v1")
     try:
         with tempfile.TemporaryDirectory(prefix="openrouter-demo-") as folder:
             env = {name: value for name, value in os.environ.items() if not name.startswith(("REDIS_", "OPENROUTER_"))}
@@ -143,12 +147,15 @@ def tell(base: str, upstream: str, clients: dict[str, str], pool: list[str], log
         say(f"client key {name:11} {key}")
     say()
     say("Stream a chat:")
-    say(f"""  curl -N {base}/v1/chat/completions -H 'Authorization: Bearer {client}' -H 'Content-Type: application/json' \\
-    -d '{{"model":"openai/gpt-4o-mini","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'""")
+    body = '{"model":"openai/gpt-4o-mini","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
+    say(f"  curl -N {base}/v1/chat/completions -H 'Content-Type: application/json' \\")
+    say(f"    -H 'Authorization: Bearer {client}' \\")
+    say(f"    -d '{body}'")
     say()
     say("Make one OpenRouter key answer 429 and cut another off, then stream again: the third serves.")
-    for key, step in ((pool[0], '{"fault":"429-plain","times":50}'), (pool[1], '{"fault":"401","times":50}')):
-        say(f"""  curl {upstream}/_sim/script -d '{{"key":"{key[-8:]}","then":[{step}]}}'""")
+    for key, fault in ((pool[0], "429-plain"), (pool[1], "401")):
+        script = json.dumps({"key": key[-8:], "then": [{"fault": fault, "times": 50}]})
+        say(f"  curl {upstream}/_sim/script -d '{script}'")
     say()
     say("Ctrl-C ends everything; nothing is kept.")
 

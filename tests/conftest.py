@@ -18,7 +18,7 @@ GatewayMaker = Callable[..., GatewayProcess]
 
 
 @pytest.fixture(scope="session")
-def simulator() -> "Iterator[SimulatorThread]":
+def simulator() -> Iterator[SimulatorThread]:
     """A simulated OpenRouter that answers at once. Tests that script it use keys of their own."""
     from tests.simulator_thread import running_simulator
 
@@ -27,7 +27,7 @@ def simulator() -> "Iterator[SimulatorThread]":
 
 
 @pytest.fixture(scope="session")
-def gateway(simulator: "SimulatorThread") -> Iterator[GatewayProcess]:
+def gateway(simulator: SimulatorThread) -> Iterator[GatewayProcess]:
     """One gateway for the whole session, with three OpenRouter keys. Nothing may tire its keys: see `tired_gateway`."""
     with running_gateway(simulator.base_url, keys=simulator.new_keys(3)) as running:
         yield running
@@ -40,7 +40,7 @@ def client_key(gateway: GatewayProcess) -> str:
 
 
 @pytest.fixture(scope="session")
-def tired_gateway(simulator: "SimulatorThread") -> Iterator[GatewayProcess]:
+def tired_gateway(simulator: SimulatorThread) -> Iterator[GatewayProcess]:
     """A gateway with so many keys that refusals, which rest a few keys each, do not use them up."""
     with running_gateway(simulator.base_url, keys=simulator.new_keys(48, prefix="tired")) as running:
         yield running
@@ -64,7 +64,7 @@ def own_gateway() -> Iterator[GatewayMaker]:
 
 
 @pytest.fixture
-def own_simulator() -> "Iterator[SimulatorThread]":
+def own_simulator() -> Iterator[SimulatorThread]:
     """A simulated OpenRouter for one test, to be scripted, tired and reset at will."""
     from tests.simulator_thread import running_simulator
 

@@ -79,7 +79,11 @@ class GatewayProcess:
         return f"{self.origin}/v1"
 
     def environment(self) -> dict[str, str]:
-        system = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "COVERAGE_PROCESS_START") if name in os.environ}
+        system = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "TMPDIR", "COVERAGE_PROCESS_START")
+            if name in os.environ
+        }
         ours = {
             "HOST": "127.0.0.1",
             "PORT": str(self.port),

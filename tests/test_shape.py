@@ -77,7 +77,9 @@ def test_imports_follow_the_arrows(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_each_outside_thing_has_one_door(path: Path) -> None:
-    """Redis, HTTP clients, parsers and sockets are imported only where they belong, web frameworks never by the domain."""
+    """Redis, HTTP clients, parsers and sockets are imported only where they belong, web frameworks never by the
+    domain.
+    """
     used = {name.split(".")[0] for name in imports(path)}
     for thing, doors in ONLY_IN.items():
         if thing in used:
@@ -98,8 +100,12 @@ def test_deciding_modules_are_pure(path: Path) -> None:
 
 def test_no_import_cycles() -> None:
     """Following imports never leads back."""
-    known = {"app." + name_of(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path for path in MODULES}
-    edges = {module: {name for name in imports(path) if name in known and name != module} for module, path in known.items()}
+    known = {
+        "app." + name_of(path).removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path for path in MODULES
+    }
+    edges = {
+        module: {name for name in imports(path) if name in known and name != module} for module, path in known.items()
+    }
     done: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:

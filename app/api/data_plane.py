@@ -63,7 +63,7 @@ class DataPlane:
         try:
             await self._proxy.serve(call, caller)
         except AnswerCutError:
-            # The answer is left incomplete on purpose: the server closes the connection, so that nobody takes it for whole.
+            # Left incomplete on purpose: the server closes the connection, so that nobody takes it for whole.
             pass
         finally:
             facts.outcome = call.outcome.value
@@ -81,13 +81,19 @@ class DataPlane:
 
     async def _account(self, scope: Scope, receive: Receive, send: Send, facts: Facts, route: Route) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            raise GatewayError(405, "method_not_allowed", "This path can only be read.", headers=((b"allow", b"GET, HEAD"),))
+            raise GatewayError(
+                405, "method_not_allowed", "This path can only be read.", headers=((b"allow", b"GET, HEAD"),)
+            )
         client = _client(facts)
         try:
             spent = await self._tally.spent(client.id)
         except RedisUnavailable:
             raise GatewayError(
-                503, "store_unavailable", "The figures of this key cannot be read now.", "Try again.", fault=Fault.GATEWAY
+                503,
+                "store_unavailable",
+                "The figures of this key cannot be read now.",
+                "Try again.",
+                fault=Fault.GATEWAY,
             ) from None
         value = account.credits_answer(spent) if route.name == "credits" else account.key_answer(client, spent)
         headers = [(b"content-type", b"application/json")]

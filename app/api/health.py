@@ -24,7 +24,8 @@ def health_app(look: Callable[[], Awaitable[Health]], *, debug: bool) -> FastAPI
         openapi_url="/openapi.json" if debug else None,
     )
 
-    @app.api_route("/", methods=["GET", "HEAD"])
+    @app.head("/", include_in_schema=False)
+    @app.get("/")
     async def root() -> dict[str, Any]:
         return {
             "service": NAME,

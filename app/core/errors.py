@@ -14,9 +14,9 @@ class Fault(StrEnum):
     GATEWAY = "gateway"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class GatewayError(Exception):
-    """An answer that the gateway gives in its own name.
+    """An answer that the gateway gives in its own name. (Not frozen: `raise` has to write into it.)
 
     `error_type` is OpenRouter's vocabulary where a word fits (`authentication`, `payload_too_large`, …), else ours.
     `message` says what is wrong, `hint` what to do; neither may hold anything the caller sent.

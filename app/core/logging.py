@@ -1,7 +1,8 @@
-"""How the program speaks: one line a fact, JSON outside a terminal, coloured in one. It never blocks and never tells a secret.
+"""How the program speaks: one line a fact, JSON outside a terminal, coloured in one. It never blocks and never tells
+a secret.
 
-Lines are handed to a thread in batches, so that a blocked terminal or a full disk holds up no request; what cannot be written
-is counted and dropped.
+Lines are handed to a thread in batches, so that a blocked terminal or a full disk holds up no request; what cannot be
+written is counted and dropped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Secrets: how they are held, sealed, recognised and hidden. Knows no store and no network; nothing here logs.
 
-What must be read back (OpenRouter keys) is sealed with AES-GCM under a versioned ring; what is only looked up (client keys)
-is stored as a keyed hash.
+What must be read back (OpenRouter keys) is sealed with AES-GCM under a versioned ring; what is only looked up (client
+keys) is stored as a keyed hash.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from app.core.config import Settings, resolve_session_secret
+from app.core.config import MIN_SECRET_CHARACTERS, Settings, SettingsError, resolve_session_secret
 
 CLIENT_PREFIX: Final = "gw_live_"
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -168,17 +168,21 @@ def redact(text: str) -> str:
 
 def redact_bytes(text: bytes) -> bytes:
     """The same for bytes of any kind."""
-    if b"sk-or-" not in text and b"gw_live_" not in text and b"earer " not in text:
+    if b"sk-or-" not in text and b"gw_live_" not in text and b"earer " not in text and b"EARER " not in text:
         return text
     return _SECRETS_IN_BYTES.sub(lambda found: (found[1] or found[2] or found[3]) + b"...", text)
 
 
 def keyrings(settings: Settings) -> tuple[KeyRing, ClientKeyring]:
-    """The ring and the pepper of these settings; what is not set is derived from the session secret."""
+    """The ring and the pepper of these settings; what is not set is derived from the session secret. Raises
+    SettingsError.
+    """
     root = resolve_session_secret(settings).get_secret_value().encode()
     # Version 0 is the derived key: it opens what was sealed before ENCRYPTION_KEYS was set.
     ring = _ring(settings.encryption_keys.get_secret_value()) | {0: derive(root, "openrouter keys")}
     pepper = settings.client_key_pepper.get_secret_value().encode()
+    if 0 < len(pepper) < MIN_SECRET_CHARACTERS:
+        raise SettingsError("CLIENT_KEY_PEPPER must have at least 32 characters (openssl rand -hex 32)")
     return KeyRing(ring), ClientKeyring(derive(pepper or root, "client keys"))
 
 

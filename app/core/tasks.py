@@ -9,6 +9,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 0.5
+
 
 class TaskSet:
     """Holds a strong reference to each task until it ends, logs what it raised, and cancels the rest on close."""
@@ -29,11 +31,14 @@ class TaskSet:
             log.error("background task failed", extra={"task": task.get_name(), "error": type(error).__name__})
 
     async def close(self) -> None:
-        """Cancels what still runs and waits until it has let go."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancels what still runs and waits until it has let go.
+
+        More than once if need be: a library may swallow a cancellation that falls into its own time-outs.
+        """
+        while tasks := tuple(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_PATIENCE_S)
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Costs that OpenRouter reported for a client's calls: in all, and since the last reset (UTC: day, Monday, first)."""
+    """Costs that OpenRouter reported for a client's calls: in all, and since this day, week (Monday), month began."""
 
     total_nano: int = 0
     day_nano: int = 0

@@ -1,4 +1,6 @@
-"""What is done to an answer before a caller sees it: account data cut out, links led back, breaks told. No policy, no keys."""
+"""What is done to an answer before a caller sees it: account data cut out, links led back, breaks told. No policy, no
+keys.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ import msgspec
 from app.core.errors import Fault, GatewayError
 from app.core.security import redact_bytes
 from app.models.exchange import Route, Skin
-from app.services.sse import Scanner, SseScanner
 from app.services.splice import without_members
+from app.services.sse import Scanner, SseScanner
 from app.services.wire import header
 from app.transport import Answer, Origin, TransportError
 
@@ -69,7 +71,9 @@ async def collect(answer: Answer) -> bytes:
 
 
 async def discard(answer: Answer) -> None:
-    """Reads a short answer off its connection, so that the connection can be used again; a long one costs the connection."""
+    """Reads a short answer off its connection, so that the connection can be used again; a long one costs the
+    connection.
+    """
     try:
         for _ in range(8):
             if not await answer.chunk():
@@ -99,7 +103,9 @@ def id_in(body: bytes) -> str:
 
 
 class Links:
-    """Leads absolute links to OpenRouter back through the gateway: followed as they are, they would carry a client key there."""
+    """Leads absolute links to OpenRouter back through the gateway: followed as they are, they would carry a client
+    key there.
+    """
 
     def __init__(self, origin: Origin, prefix: bytes) -> None:
         own = f"{origin.scheme}://".encode() + origin.authority + prefix
@@ -138,15 +144,15 @@ _UNREACHABLE: dict[str, tuple[int, str, str]] = {
 
 def unreachable(error: TransportError) -> GatewayError:
     """The answer for a call that did not get a (whole) answer from upstream."""
-    status, kind, message = _UNREACHABLE.get(
-        error.code, (502, "upstream_connect", "OpenRouter could not be reached.")
-    )
+    status, kind, message = _UNREACHABLE.get(error.code, (502, "upstream_connect", "OpenRouter could not be reached."))
     headers = ((b"retry-after", b"1"),) if status == 503 else ()
     return GatewayError(status, kind, message, "Try again in a moment.", fault=Fault.UPSTREAM, headers=headers)
 
 
 def cut_event(route: Route, scanner: Scanner, error: GatewayError) -> bytes:
-    """The last event of a broken stream, in the form of the API that was called; nothing where the answer is no stream."""
+    """The last event of a broken stream, in the form of the API that was called; nothing where the answer is no
+    stream.
+    """
     if not isinstance(scanner, SseScanner):
         return b""
     text = error.message

@@ -1,7 +1,7 @@
 """What an upstream answer means for the request: relay it, or try the next key. Pure.
 
-The simple form of the first release: a status that speaks of the key moves the call to another one and rests the key for a
-moment. Whom an error really blames (account, model, provider) is not told apart yet.
+The simple form of the first release: a status that speaks of the key moves the call to another one and rests the key
+for a moment. Whom an error really blames (account, model, provider) is not told apart yet.
 """
 
 from __future__ import annotations

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from app.core.security import OPENROUTER_KEY_RE, mask_openrouter_key
 
-MOST_LINES = 10_000
+MOST_LINES: Final = 10_000
+# Not str.splitlines: it would part a key at any of a dozen characters and take its first half for a key.
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 class ImportOutcome(StrEnum):
@@ -63,7 +67,7 @@ class Candidate:
 def candidates(text: str) -> Iterator[Candidate]:
     """One for each key-like piece: lines or commas part them, `#` begins a comment, blanks and a BOM do not matter."""
     seen: set[str] = set()
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+    for number, line in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1):
         for piece in line.partition("#")[0].split(","):
             key = piece.strip().strip("\"'").strip()
             if not key:

@@ -82,7 +82,7 @@ class Shelf(Generic[Record]):
         return None if stored is None else self._read(stored)
 
     async def put(self, record: Record, deed: Deed) -> tuple[Record, int]:
-        """Writes the record over the revision it was made from (0: new). The record as stored, and the state's version."""
+        """Writes it over the revision it was made from (0: new). What is stored now, and the state's version."""
         version, rev = await self._change(record.id, str(record.rev), msgspec.json.encode(record), deed)
         return msgspec.structs.replace(record, rev=rev), version
 
@@ -106,7 +106,7 @@ class Shelf(Generic[Record]):
         try:
             return msgspec.structs.replace(self._decoder.decode(text), rev=int(rev))
         except (msgspec.MsgspecError, ValueError):
-            log.error("stored record unreadable", extra={"kind": self._kind.value})  # noqa: TRY400 - it may quote the record
+            log.error("stored record unreadable", extra={"kind": self._kind.value})  # noqa: TRY400 - it may quote
             return None
 
 
@@ -122,11 +122,22 @@ class KeyStore:
     async def version(self) -> int:
         return int(await self._redis.command("GET", self._redis.keys.version) or 0)
 
-    async def listen(self, on_change: Callable[[Changed], Awaitable[None]], on_resync: Callable[[], Awaitable[None]]) -> None:
+    async def listen(
+        self, on_change: Callable[[Changed], Awaitable[None]], on_resync: Callable[[], Awaitable[None]]
+    ) -> None:
         """Runs until cancelled."""
 
         async def heard(payload: bytes) -> None:
-            version, kind, record_id = payload.decode().split(" ", 2)
-            await on_change(Changed(int(version), kind, record_id))
+            change = _change(payload)
+            await (on_resync() if change is None else on_change(change))
 
         await self._redis.listen(self._redis.keys.changes, heard, on_resync)
+
+
+def _change(payload: bytes) -> Changed | None:
+    """None for what is no message of ours."""
+    try:
+        version, kind, record_id = payload.decode().split(" ", 2)
+        return Changed(int(version), kind, record_id)
+    except ValueError:
+        return None

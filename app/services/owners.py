@@ -1,6 +1,8 @@
-"""Who made which object upstream: files, batches, videos, generations. Only its maker may ask for it, with the key that made it.
+"""Who made which object upstream: files, batches, videos, generations. Only its maker may ask for it, with the key
+that made it.
 
-Marks are written in batches off the request path; an object that a caller can ask for at once is marked before it is told of it.
+Marks are written in batches off the request path; an object that a caller can ask for at once is marked before it is
+told of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The OpenRouter keys that may serve now, and the leases on them. Owns the in-flight counts; knows no HTTP and no policy."""
+"""The OpenRouter keys that may serve now, and the leases on them. Owns the in-flight counts; knows no HTTP and no
+policy.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Pool:
             try:
                 keys[record.id] = known or PoolKey(record, source.secret_of(record.id))
             except SealBroken:
-                log.error("openrouter key unreadable", extra={"key": record.masked})  # noqa: TRY400 - no traceback with secrets
+                log.error("openrouter key unreadable", extra={"key": record.masked})  # noqa: TRY400 - no frames
         self._keys = keys
 
     def __len__(self) -> int:

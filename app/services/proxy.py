@@ -1,6 +1,8 @@
-"""One proxied request: admit, prepare, lease, send, judge, relay, settle. Acts; every decision it follows is made elsewhere.
+"""One proxied request: admit, prepare, lease, send, judge, relay, settle. Acts; every decision it follows is made
+elsewhere.
 
-Knows its caller only as a `Caller` (begin, write, end, gone) and upstream only as the transport. Authentication is done before.
+Knows its caller only as a `Caller` (begin, write, end, gone) and upstream only as the transport. Authentication is
+done before.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Caller(Protocol):
     async def body(self) -> bytes: ...
 
     def watched(self) -> AbstractAsyncContextManager[None]:
-        """Inside the block, a caller that leaves cancels the task; on the way out `gone` tells that from other cancellations."""
+        """Inside the block, a caller that leaves cancels the task; on the way out `gone` tells that from other
+        cancellations.
+        """
 
     @property
     def gone(self) -> bool: ...
@@ -137,7 +141,9 @@ class Proxy:
                 headers=((b"retry-after", b"1"),),
             ) from None
         if owner is None or owner.client_id != call.client.id:
-            raise GatewayError(404, "not_found", f"No such {call.route.owned}.", "It must have been made with this key.")
+            raise GatewayError(
+                404, "not_found", f"No such {call.route.owned}.", "It must have been made with this key."
+            )
         return owner
 
     def _next_key(self, owner: Owner | None, tried: set[str]) -> PoolKey:
@@ -178,7 +184,9 @@ class Proxy:
             raise answers.unreachable(error) from None
         async with answer:
             call.tries.append((key.id, str(answer.status)))
-            verdict = judge_status(answer.status, header(answer.headers, b"retry-after")) if answer.status > 399 else RELAY
+            verdict = (
+                judge_status(answer.status, header(answer.headers, b"retry-after")) if answer.status > 399 else RELAY
+            )
             self._pool.rest(key, verdict.rest_s)
             if verdict.try_next and may_repeat:
                 await answers.discard(answer)

@@ -1,7 +1,7 @@
 """What each path means to the gateway: one pure table from a request path to a `Route`.
 
-Owns the map of OpenRouter's API as the gateway sees it. Knows no client, no key and no body. A path that is in no table is
-forwarded: OpenRouter adds endpoints without notice.
+Owns the map of OpenRouter's API as the gateway sees it. Knows no client, no key and no body. A path that is in no
+table is forwarded: OpenRouter adds endpoints without notice.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _plain(leaf: bytes) -> bytes:
 
 def _route(method: str, path: bytes, leaf: bytes) -> Route:
     known = leaf.lower()
-    first, _, rest = known.partition(b"/")
+    first, _, _ = known.partition(b"/")
     skin = skin_of("/" + known.decode("utf-8", "replace"))
     if known in _ACCOUNT:
         return Route(RouteKind.ACCOUNT, path, known.decode(), skin)

@@ -26,7 +26,8 @@ C = TypeVar("C", bound=Candidate)
 
 
 def choose(candidates: Iterable[C], tried: Collection[str], now_s: float) -> C | None:
-    """The key with the least calls in flight; among equals the one that was leased least, so that an idle pool takes turns.
+    """The key with the least calls in flight; among equals the one that was leased least, so that an idle pool takes
+    turns.
 
     Keys in `tried` and keys at rest are passed over.
     """

@@ -1,6 +1,7 @@
 """Cuts and looks into raw JSON without re-serialising it. Pure; knows JSON's grammar and nothing of its meaning.
 
-Everything here works on text that a JSON parser has accepted before, and leaves every byte it does not remove as it was.
+Everything here works on text that a JSON parser has accepted before, and leaves every byte it does not remove as it
+was.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def members(text: bytes, start: int = 0) -> Iterator[Member]:
                 return
         elif depth == 1 and mark == b":":
             value_start = token.end()
-        elif depth == 1 and value_start < 0 and mark not in (b",",):
+        elif depth == 1 and value_start < 0 and mark != b",":
             name = token
 
 

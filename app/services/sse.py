@@ -25,7 +25,9 @@ class Usage:
 
 
 class _UsageText(msgspec.Struct):
-    """`usage` in the words of all skins: chat and embeddings say prompt/completion, Responses and Messages input/output."""
+    """`usage` in the words of all skins: chat and embeddings say prompt/completion, Responses and Messages
+    input/output.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

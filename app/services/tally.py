@@ -1,6 +1,7 @@
 """What each client's calls cost, added up in Redis in batches off the request path.
 
-A plain sum of the costs that OpenRouter reports; it enforces nothing. Exact reservations and the ledger are another room.
+A plain sum of the costs that OpenRouter reports; it enforces nothing. Exact reservations and the ledger are another
+room.
 """
 
 from __future__ import annotations

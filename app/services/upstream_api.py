@@ -3,63 +3,94 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
-from typing import Any
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
 
 import httpx2
+import msgspec
 
+from app import __version__
 from app.core.config import Settings
 from app.core.security import Secret
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S: Final = 5.0
+_UNKNOWN_KEY: Final = 401
 
 
 class ProbeFailed(Exception):  # noqa: N818 - a condition
-    """Nothing could be learnt of a key. `unknown_key`: OpenRouter answered that it does not know it."""
+    """Nothing could be learnt of a key. `unknown_key`: OpenRouter answered that it does not know it. `unreachable`:
+    there was no answer at all.
+    """
 
-    def __init__(self, reason: str, *, unknown_key: bool = False) -> None:
+    def __init__(self, reason: str, *, unknown_key: bool = False, unreachable: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.unknown_key = unknown_key
+        self.unreachable = unreachable
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFacts:
-    """What `GET /key` says, as far as the gateway uses it."""
+class KeyFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What `GET /key` says of a key, as far as the gateway uses it."""
 
-    is_management: bool
-    label: str = ""
+    label: str | None = None
+    is_management_key: bool | None = None
+    is_provisioning_key: bool | None = None
+    limit: float | None = None
+    limit_remaining: float | None = None
+    organization_id: str | None = None
+    creator_user_id: str | None = None
+
+    @property
+    def is_management(self) -> bool:
+        """`is_provisioning_key` is the same under its old name."""
+        return bool(self.is_management_key or self.is_provisioning_key)
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    data: KeyFacts
+
+
+_decode: Final = msgspec.json.Decoder(_Answer, strict=False).decode
 
 
 class KeyProbe:
     """Asks `GET /key`, which is free. No redirects, no cookies, no environment."""
 
     def __init__(self, settings: Settings) -> None:
-        context = ssl.create_default_context(cafile=settings.openrouter_ca_file or None)
         self._url = f"{settings.upstream}/v1/key"
         self._client = httpx2.AsyncClient(
             timeout=_TIMEOUT_S,
             trust_env=False,
             follow_redirects=False,
-            verify=context,
+            verify=trusted_authorities(settings),
             proxy=settings.https_proxy or None,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            headers={"user-agent": f"openrouter-middleware/{__version__}", "accept": "application/json"},
         )
 
     async def describe(self, secret: Secret) -> KeyFacts:
         """Raises ProbeFailed."""
         try:
             answer = await self._client.get(self._url, headers={"authorization": f"Bearer {secret.reveal()}"})
-            self._client.cookies.clear()
-            value: Any = answer.json() if answer.status_code == 200 else None
-        except (httpx2.HTTPError, ValueError) as error:
-            raise ProbeFailed(type(error).__name__) from None
-        if answer.status_code == 401:
+        except httpx2.HTTPError as error:
+            # The library's own words may quote the header.
+            raise ProbeFailed(type(error).__name__, unreachable=isinstance(error, httpx2.TransportError)) from None
+        if answer.status_code == _UNKNOWN_KEY:
             raise ProbeFailed("unknown key", unknown_key=True)
-        data = value.get("data") if isinstance(value, dict) else None
-        if not isinstance(data, dict):
+        if answer.status_code != httpx2.codes.OK:
             raise ProbeFailed(f"status {answer.status_code}")
-        management = bool(data.get("is_management_key") or data.get("is_provisioning_key"))
-        return KeyFacts(is_management=management, label=str(data.get("label") or ""))
+        try:
+            return _decode(answer.content).data
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise ProbeFailed("unreadable answer") from None
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def trusted_authorities(settings: Settings) -> ssl.SSLContext:
+    """Who may vouch for OpenRouter: the system's authorities, and those of OPENROUTER_CA_FILE besides."""
+    context = ssl.create_default_context()
+    if settings.openrouter_ca_file:
+        context.load_verify_locations(settings.openrouter_ca_file)
+    return context

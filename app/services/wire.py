@@ -1,4 +1,5 @@
-"""What may cross the gateway, and in which words: header lists in both directions and the few fields of a body that matter.
+"""What may cross the gateway, and in which words: header lists in both directions and the few fields of a body that
+matter.
 
 Pure. Never changes a body: it only reads it, strictly enough that no other parser can read it differently.
 """
@@ -88,7 +89,16 @@ class Ask:
 
 
 _decoder = msgspec.json.Decoder()
-_MATTER = ("model", "models", "stream", "session_id", "user", "max_tokens", "max_completion_tokens", "max_output_tokens")
+_MATTER = (
+    "model",
+    "models",
+    "stream",
+    "session_id",
+    "user",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+)
 _SPELLED = tuple((name, f'"{name}"'.encode()) for name in _MATTER)
 # A member name may hide behind escapes (`mod\u0065l`): letters, digits and underscores are all \u003x to \u007x.
 _ESCAPED_ASCII = re.compile(rb"\\u00[3-7]", re.IGNORECASE)
@@ -97,8 +107,8 @@ _ESCAPED_ASCII = re.compile(rb"\\u00[3-7]", re.IGNORECASE)
 def read_json(body: bytes) -> Any:
     """The value of a JSON text, strictly.
 
-    NaN, numbers out of range, lone surrogates, bad UTF-8, a BOM, trailing text and nesting without end are refused with a
-    400 that quotes nothing of it.
+    NaN, numbers out of range, lone surrogates, bad UTF-8, a BOM, trailing text and nesting without end are refused
+    with a 400 that quotes nothing of it.
     """
     try:
         return _decoder.decode(body)

@@ -269,16 +269,14 @@ class Connection(asyncio.Protocol):
         return not data.endswith(b"\r\n\r\n\r\n")
 
     def eof_received(self) -> None:
-        self._peer_closed(clean=True)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._peer_closed(clean=exc is None)
-        del self._parser  # it holds our callbacks: a cycle
-
-    def _peer_closed(self, *, clean: bool) -> None:
-        if clean and self._until_close and self.failure is None:
+        if self._until_close and self.failure is None:
             self.complete = True
         self._ended(self._closed_early)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Without an EOF before it this is a cut: over TLS, uvloop gives one only for close_notify.
+        self._ended(self._closed_early)
+        del self._parser  # it holds our callbacks: a cycle
 
     def _ended(self, failure: Failure) -> None:
         self.fail(failure)

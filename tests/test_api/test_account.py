@@ -30,4 +30,4 @@ def test_a_key_without_end_says_so() -> None:
 
 def test_credits_are_what_was_used() -> None:
     """A key without a budget has nothing left over to promise."""
-    assert {"data": {"total_credits": 1.5, "total_usage": 1.5}} == credits_answer(SPENT)
+    assert credits_answer(SPENT) == {"data": {"total_credits": 1.5, "total_usage": 1.5}}

@@ -50,7 +50,9 @@ async def test_the_body_comes_whole(messages: list[dict[str, Any]], body: bytes)
     assert body == await Server(messages).caller().body()
 
 
-@pytest.mark.parametrize("messages", [[{"type": "http.disconnect"}], [piece(b"a", more=True), {"type": "http.disconnect"}]])
+@pytest.mark.parametrize(
+    "messages", [[{"type": "http.disconnect"}], [piece(b"a", more=True), {"type": "http.disconnect"}]]
+)
 async def test_a_client_that_leaves_in_its_body_is_gone(messages: list[dict[str, Any]]) -> None:
     """Half a body is never passed on."""
     caller = Server(messages).caller()

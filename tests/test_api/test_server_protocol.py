@@ -1,4 +1,4 @@
-"""What only the protocol can see: heads that do not end, drip or are no HTTP. Over raw sockets against a real server."""
+"""What only the protocol can see: heads that do not end, drip or are no HTTP. Over raw sockets to a real server."""
 
 from __future__ import annotations
 

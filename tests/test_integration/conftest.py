@@ -33,9 +33,8 @@ class Wire:
 @pytest.fixture(scope="session")
 def shared_wire() -> Iterator[Wire]:
     """One such gateway for the whole session."""
-    with running_raw_upstream() as upstream:
-        with running_gateway(upstream.base_url, keys=made_up_keys(3)) as gateway:
-            yield Wire(gateway, upstream, gateway.create_client("wire").key)
+    with running_raw_upstream() as upstream, running_gateway(upstream.base_url, keys=made_up_keys(3)) as gateway:
+        yield Wire(gateway, upstream, gateway.create_client("wire").key)
 
 
 @pytest.fixture

@@ -113,7 +113,11 @@ def sample(schema: dict[str, Any], depth: int = 0) -> Any:
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
         wanted = schema.get("required", [])
-        return {} if depth > 6 else {n: sample(s, depth + 1) for n, s in schema.get("properties", {}).items() if n in wanted}
+        return (
+            {}
+            if depth > 6
+            else {n: sample(s, depth + 1) for n, s in schema.get("properties", {}).items() if n in wanted}
+        )
     if kind == "array":
         return [sample(schema.get("items", {}), depth + 1)] if schema.get("minItems", 0) else []
     if kind == "string":
@@ -152,7 +156,9 @@ def _bodies(details: dict[str, Any], operation: Operation) -> list[tuple[tuple[t
             found.append(((("Content-Type", kind),), json.dumps(value, separators=(", ", " : ")).encode()))
     if not found and not operation.in_spec and operation.method in {"POST", "PUT", "PATCH"}:
         form = operation.path.endswith("/oauth/token")
-        kind, body = ("application/x-www-form-urlencoded", b"a=b") if form else ("application/json", b'{ "model":"a/b" }')
+        kind, body = (
+            ("application/x-www-form-urlencoded", b"a=b") if form else ("application/json", b'{ "model":"a/b" }')
+        )
         found.append(((("Content-Type", kind),), body))
     return found or [((), None)]
 
@@ -166,7 +172,9 @@ def _form(media: dict[str, Any]) -> bytes:
             parts.append(head.encode() + b"\r\n\r\n" + PNG)
         elif name in schema.get("required", []):
             parts.append(f'Content-Disposition: form-data; name="{name}"\r\n\r\n{sample(field)}'.encode())
-    return b"".join(b"--%b\r\n%b\r\n" % (_BOUNDARY.encode(), part) for part in parts) + b"--%b--\r\n" % _BOUNDARY.encode()
+    return (
+        b"".join(b"--%b\r\n%b\r\n" % (_BOUNDARY.encode(), part) for part in parts) + b"--%b--\r\n" % _BOUNDARY.encode()
+    )
 
 
 @contextmanager

@@ -127,12 +127,14 @@ def test_wrong_key_is_401_in_anthropics_shape(gateway: GatewayProcess) -> None:
 def test_cut_stream_is_raised(client: Anthropic) -> None:
     """A stream that breaks upstream ends with an error event, never as a finished message."""
     kinds = []
-    with pytest.raises((anthropic.APIError, ValueError)):
-        with client.messages.stream(
+    with (
+        pytest.raises((anthropic.APIError, ValueError)),
+        client.messages.stream(
             model="sim/stream-cut", max_tokens=64, messages=[{"role": "user", "content": "Hi"}]
-        ) as stream:
-            for event in stream:
-                kinds.append(event.type)
+        ) as stream,
+    ):
+        for event in stream:
+            kinds.append(event.type)
     assert "message_start" in kinds
     assert "message_stop" not in kinds
 

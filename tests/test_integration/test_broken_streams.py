@@ -23,7 +23,9 @@ def ask(wire: Wire, path: str, body: bytes) -> socket.socket:
     """A connection on which one request was sent."""
     connection = socket.create_connection(("127.0.0.1", wire.port), timeout=10)
     head = f"POST {path} HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {wire.key}\r\n"
-    connection.sendall((head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body)
+    connection.sendall(
+        (head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
+    )
     return connection
 
 
@@ -78,7 +80,10 @@ def test_many_that_leave_leave_nothing_behind(wire: Wire) -> None:
     wait_until(lambda: all(seen.target for seen in wire.upstream.received))
 
 
-PARTS = [b'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n', b'data: {"choices":[{"index":0,"delta":{"content":"two"}}]}\n\n']
+PARTS = [
+    b'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n',
+    b'data: {"choices":[{"index":0,"delta":{"content":"two"}}]}\n\n',
+]
 
 
 @pytest.mark.parametrize("end", ["fin", "rst", "bad chunk", "half an event"])
@@ -179,7 +184,10 @@ def test_a_post_is_not_sent_twice(wire: Wire) -> None:
         line.connection.close()
 
     wire.upstream.handler = broken
-    assert call(wire.port, "POST", "/v1/chat/completions", headers=JSON, body=b'{"model":"a/b"}', key=wire.key).status == 502
+    assert (
+        call(wire.port, "POST", "/v1/chat/completions", headers=JSON, body=b'{"model":"a/b"}', key=wire.key).status
+        == 502
+    )
     assert len(wire.upstream.received) == 1
 
 

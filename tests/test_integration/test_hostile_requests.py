@@ -11,7 +11,15 @@ import pytest
 
 from tests.gateway_process import running_gateway
 from tests.test_integration.conftest import Wire, made_up_keys
-from tests.test_integration.wire_tools import Pairs, call, is_error_of, raw_call, read_to_end, running_raw_upstream, status_of
+from tests.test_integration.wire_tools import (
+    Pairs,
+    call,
+    is_error_of,
+    raw_call,
+    read_to_end,
+    running_raw_upstream,
+    status_of,
+)
 
 JSON: Pairs = [("Content-Type", "application/json")]
 CHAT = b'{"model":"a/b","messages":[]}'
@@ -20,7 +28,12 @@ REFUSED = {400, 404, 405, 411, 413, 414, 415, 417, 421, 431, 501}
 
 def get(target: str | bytes, key: str, *, host: str = "Host: gw\r\n", method: str = "GET") -> bytes:
     line = target if isinstance(target, bytes) else target.encode("latin-1")
-    return method.encode() + b" " + line + f" HTTP/1.1\r\n{host}Authorization: Bearer {key}\r\nConnection: close\r\n\r\n".encode("latin-1")
+    return (
+        method.encode()
+        + b" "
+        + line
+        + f" HTTP/1.1\r\n{host}Authorization: Bearer {key}\r\nConnection: close\r\n\r\n".encode("latin-1")
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,11 +122,13 @@ def test_http_1_0_and_0_9(wire: Wire) -> None:
     assert wire.upstream.received == []
 
 
-@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
-def test_methods_of_proxies(wire: Wire, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "target", "statuses"),
+    [("TRACE", "/v1/x", {405}), ("CONNECT", "openrouter.ai:443", {405}), ("CONNECT", "/v1/x", {400, 405})],
+)
+def test_methods_of_proxies(wire: Wire, method: str, target: str, statuses: set[int]) -> None:
     """TRACE and CONNECT are nobody's business here."""
-    answer = raw_call(wire.port, get("/v1/x", wire.key, method=method))
-    assert status_of(answer) == 405
+    assert status_of(raw_call(wire.port, get(target, wire.key, method=method))) in statuses
     assert wire.upstream.received == []
 
 
@@ -146,7 +161,14 @@ def test_pipelined_requests_are_answered_in_order(wire: Wire) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate", "gzip, gzip"])
 def test_compressed_bodies(wire: Wire, coding: str) -> None:
     """A compressed request is refused and never opened."""
-    reply = call(wire.port, "POST", "/v1/chat/completions", headers=[*JSON, ("Content-Encoding", coding)], body=CHAT, key=wire.key)
+    reply = call(
+        wire.port,
+        "POST",
+        "/v1/chat/completions",
+        headers=[*JSON, ("Content-Encoding", coding)],
+        body=CHAT,
+        key=wire.key,
+    )
     assert reply.status == 415
     assert is_error_of("openrouter", reply)
     assert wire.upstream.received == []
@@ -209,10 +231,19 @@ def test_bodies_with_no_or_two_readings(wire: Wire, name: str, path: str, skin: 
     assert wire.upstream.received == []
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/json; charset=utf-16", "application/jsonx", "", "a" * 3000])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/json; charset=utf-16", "application/jsonx", "", "a" * 3000]
+)
 def test_content_type_is_no_way_around_the_check(wire: Wire, kind: str) -> None:
     """An inference body is read whatever it calls itself."""
-    reply = call(wire.port, "POST", "/v1/chat/completions", headers=[("Content-Type", kind)], body=BAD_JSON["model twice"], key=wire.key)
+    reply = call(
+        wire.port,
+        "POST",
+        "/v1/chat/completions",
+        headers=[("Content-Type", kind)],
+        body=BAD_JSON["model twice"],
+        key=wire.key,
+    )
     assert reply.status in (400, 415)
     assert wire.upstream.received == []
 
@@ -228,7 +259,13 @@ def test_numbers_beyond_common_sense(wire: Wire, text: str) -> None:
 
 def test_fields_cannot_steer_the_gateway(wire: Wire) -> None:
     """Destinations and keys in a body are just bytes: they pass, and change neither."""
-    value = {"model": "a/b", "api_base": "http://evil.example", "base_url": "http://evil.example", "api_key": "x", "extra_headers": {"host": "e"}}
+    value = {
+        "model": "a/b",
+        "api_base": "http://evil.example",
+        "base_url": "http://evil.example",
+        "api_key": "x",
+        "extra_headers": {"host": "e"},
+    }
     body = json.dumps(value).encode()
     assert call(wire.port, "POST", "/v1/chat/completions", headers=JSON, body=body, key=wire.key).status == 200
     assert wire.upstream.last.body == body
@@ -263,7 +300,7 @@ GOOD, OTHER, FOREIGN = "{good}", "{other}", "sk-or-v1-" + "f" * 64
         ([("Authorization", "Basic {basic}")], 401),
         ([("Cookie", f"key={GOOD}")], 401),
         ([("Authorization", "Bearer gw_live_" + "A" * 49)], 401),
-        ([("Authorization", "Bearer \xe9\xff")], 401),
+        ([("Authorization", "Bearer \xe9\xff")], 400),
         ([("Authorization", "Bearer ' OR 1=1 --")], 401),
         ([("Authorization", "Bearer *")], 401),
         ([("Authorization", f"Bearer {GOOD}x")], 401),
@@ -342,7 +379,12 @@ def test_paths_that_are_closed_to_clients(wire: Wire) -> None:
 
 def test_closed_paths_are_closed_on_every_base(wire: Wire) -> None:
     """The alpha and beta bases are no way around."""
-    for path in ("/api/beta/keys", "/api/alpha/vault/secrets", "/alpha/credits/coinbase", "/openrouter/api/beta/oauth/token"):
+    for path in (
+        "/api/beta/keys",
+        "/api/alpha/vault/secrets",
+        "/alpha/credits/coinbase",
+        "/openrouter/api/beta/oauth/token",
+    ):
         assert call(wire.port, "GET", path, key=wire.key).status == 403
     assert wire.upstream.received == []
 
@@ -373,7 +415,10 @@ def small() -> Iterator[Wire]:
     """A gateway that takes a thousand bytes, waits half a second for them, and knows its name."""
     settings = {"MAX_BODY_BYTES": "1000", "BODY_IDLE_TIMEOUT_S": "0.5", "ALLOWED_HOSTS": "gw.example,127.0.0.1",
                 "ALLOWED_ORIGINS": "https://app.example"}  # fmt: skip
-    with running_raw_upstream() as upstream, running_gateway(upstream.base_url, keys=made_up_keys(1), env=settings) as gateway:
+    with (
+        running_raw_upstream() as upstream,
+        running_gateway(upstream.base_url, keys=made_up_keys(1), env=settings) as gateway,
+    ):
         yield Wire(gateway, upstream, gateway.create_client("small").key)
 
 
@@ -387,7 +432,9 @@ def test_one_byte_too_many(small: Wire, how: str) -> None:
     elif how == "chunked":
         data = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + b"3e9\r\n" + body + b"\r\n0\r\n\r\n"
     else:
-        data = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + b"\r\n".join([b"1", b"x"] * 1001) + b"\r\n0\r\n\r\n"
+        data = (
+            f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + b"\r\n".join([b"1", b"x"] * 1001) + b"\r\n0\r\n\r\n"
+        )
     answer = raw_call(small.port, data)
     assert status_of(answer) == 413
     assert b'"code":413' in answer.replace(b" ", b"")
@@ -404,7 +451,9 @@ def test_a_dripping_body_is_given_up(small: Wire) -> None:
     assert small.upstream.received == []
 
 
-@pytest.mark.parametrize(("host", "status"), [("gw.example", 200), ("GW.EXAMPLE:8080", 200), ("evil.example", 421), ("gw.example.evil", 421)])
+@pytest.mark.parametrize(
+    ("host", "status"), [("gw.example", 200), ("GW.EXAMPLE:8080", 200), ("evil.example", 421), ("gw.example.evil", 421)]
+)
 def test_only_names_on_the_list(small: Wire, host: str, status: int) -> None:
     """With ALLOWED_HOSTS set, other names get nothing."""
     answer = raw_call(small.port, get("/v1/x", small.key, host=f"Host: {host}\r\n"))
@@ -422,6 +471,8 @@ def test_a_page_on_the_list_may_call(small: Wire) -> None:
         if allowed:
             assert preflight.status in (200, 204)
             assert "authorization" in preflight.first("access-control-allow-headers").lower()
-        answer = call(small.port, "POST", "/v1/chat/completions", headers=[("Origin", origin), *JSON], body=CHAT, key=small.key)
+        answer = call(
+            small.port, "POST", "/v1/chat/completions", headers=[("Origin", origin), *JSON], body=CHAT, key=small.key
+        )
         assert (answer.all("access-control-allow-origin") == [origin]) is allowed
     small.upstream.clear()

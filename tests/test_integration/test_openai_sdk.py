@@ -243,7 +243,7 @@ def test_async_client_streams_side_by_side(gateway: GatewayProcess, client_key: 
         ("sim/402-credits", openai.APIStatusError, 402),
         ("sim/403-moderation", openai.PermissionDeniedError, 403),
         ("sim/404-model", openai.NotFoundError, 404),
-        ("nobody/no-such-model", openai.NotFoundError, 404),
+        ("nobody/no-such-model", openai.BadRequestError, 400),
         ("sim/413", openai.APIStatusError, 413),
         ("sim/422", openai.UnprocessableEntityError, 422),
         ("sim/429-free-daily", openai.RateLimitError, 429),

@@ -18,9 +18,7 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 def sdk(gateway: GatewayProcess, key: str, mount: str = "/api/v1") -> OpenRouter:
-    return OpenRouter(
-        api_key=key, server_url=gateway.origin + mount, retry_config=NO_RETRIES, timeout_ms=20_000
-    )
+    return OpenRouter(api_key=key, server_url=gateway.origin + mount, retry_config=NO_RETRIES, timeout_ms=20_000)
 
 
 @pytest.fixture

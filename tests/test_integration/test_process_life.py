@@ -67,7 +67,16 @@ def test_what_is_not_there(own_gateway: GatewayMaker, upstream: RawUpstream) -> 
     """An unknown path is a 404, not a 500; docs are off; the root tells what this is."""
     gateway = own_gateway(upstream.base_url)
     assert call(gateway.port, "GET", "/").json()["service"] == "openrouter-middleware"
-    for path in ("/nothing", "/docs", "/redoc", "/openapi.json", "/metrics", "/proxy/health", "/static/x", "/admin/api/logs/live"):
+    for path in (
+        "/nothing",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/metrics",
+        "/proxy/health",
+        "/static/x",
+        "/admin/api/logs/live",
+    ):
         reply = call(gateway.port, "GET", path)
         assert reply.status in (401, 404), path
         assert reply.json()
@@ -121,7 +130,11 @@ def test_a_change_reaches_every_gateway_within_a_second(
         client = one.create_client("both")
         for gateway in (one, two):
             wait_until(lambda gateway=gateway: chat(gateway, client.key) == 200, within_s=1.0, what="the new client")
-            wait_until(lambda gateway=gateway: gateway.health()["openrouter_keys"]["ready"] == 2, within_s=1.0, what="both keys")
+            wait_until(
+                lambda gateway=gateway: gateway.health()["openrouter_keys"]["ready"] == 2,
+                within_s=1.0,
+                what="both keys",
+            )
         two.cli("clients", "revoke", client.id, "--json")
         for gateway in (one, two):
             wait_until(lambda gateway=gateway: chat(gateway, client.key) == 401, within_s=1.0, what="the revocation")
@@ -142,7 +155,9 @@ def test_workers_share_everything(own_gateway: GatewayMaker, upstream: RawUpstre
 def test_redis_dies_and_comes_back(own_gateway: GatewayMaker, upstream: RawUpstream, tmp_path: Path) -> None:
     """Without Redis calls go on from memory and health tells; when it is back all is well without a restart."""
     with running_redis(tmp_path) as redis:
-        gateway = own_gateway(upstream.base_url, keys=made_up_keys(1), REDIS_URL=redis.url, SESSION_SECRET_KEY=SHARED_SECRET)
+        gateway = own_gateway(
+            upstream.base_url, keys=made_up_keys(1), REDIS_URL=redis.url, SESSION_SECRET_KEY=SHARED_SECRET
+        )
         client = gateway.create_client("steady")
         wait_until(lambda: chat(gateway, client.key) == 200, what="the client")
         redis.kill()
@@ -183,7 +198,12 @@ def test_a_second_gateway_on_the_same_folder_says_so(own_gateway: GatewayMaker, 
 
 def test_bad_settings_are_listed_together(upstream: RawUpstream, tmp_path: Path) -> None:
     """A start with several bad values names all of them in one message, shows none, and fails."""
-    bad = {"PORT": "eighty", "WORKERS": "0", "OPENROUTER_BASE_URL": "http://evil.example/CANARY", "MAX_BODY_BYTES": "many"}
+    bad = {
+        "PORT": "eighty",
+        "WORKERS": "0",
+        "OPENROUTER_BASE_URL": "http://evil.example/CANARY",
+        "MAX_BODY_BYTES": "many",
+    }
     gateway = GatewayProcess(tmp_path / "bad", upstream.base_url, env=bad, port=free_port())
     gateway.start(ready=False)
     try:
@@ -220,7 +240,9 @@ class Streams:
         body = b'{"model":"a/b","stream":true}'
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
         with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as connection:
-            connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            connection.sendall(
+                f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            )
             seen = read_until(connection, b'"one"')
             self._running.release()
             try:

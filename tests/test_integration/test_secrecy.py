@@ -67,9 +67,23 @@ def _calls(port: int, key: str) -> Iterator[Reply]:
     yield call_json(port, "/v1/messages", {"model": CHAT_MODEL, "max_tokens": 8, "messages": messages}, key=key)
     yield call_json(port, "/v1/responses", {"model": CHAT_MODEL, "input": PROMPT}, key=key)
     yield call_json(port, "/v1/chat/completions", {"model": CHAT_MODEL, "messages": messages}, key=key[:-3] + "xyz")
-    yield call_json(port, "/v1/chat/completions", {"model": CHAT_MODEL, "messages": messages}, key="sk-or-v1-" + "c0ffee" * 10)
-    for path in ("key", "credits", "models", "keys", "auth/key", "generation?id=x", "files", "unknown", f"x?api_key={key}"):
-        yield call(port, "GET", f"/v1/{path}", key=key, headers=[("Cookie", f"session={PROMPT}"), ("X-Request-ID", "ok-1")])
+    yield call_json(
+        port, "/v1/chat/completions", {"model": CHAT_MODEL, "messages": messages}, key="sk-or-v1-" + "c0ffee" * 10
+    )
+    for path in (
+        "key",
+        "credits",
+        "models",
+        "keys",
+        "auth/key",
+        "generation?id=x",
+        "files",
+        "unknown",
+        f"x?api_key={key}",
+    ):
+        yield call(
+            port, "GET", f"/v1/{path}", key=key, headers=[("Cookie", f"session={PROMPT}"), ("X-Request-ID", "ok-1")]
+        )
     yield call(port, "POST", "/v1/chat/completions", key=key, body=b'{"model": NaN "' + PROMPT.encode() + b'"}')
 
 
@@ -85,12 +99,20 @@ def _raw(key: str) -> list[bytes]:
 
 def _redis_content(gateway: GatewayProcess) -> bytes:
     """Everything that the private Redis has written to disk."""
-    return b"".join(path.read_bytes() for path in gateway.data_dir.rglob("*") if path.is_file() and path.name != "session-secret")
+    return b"".join(
+        path.read_bytes() for path in gateway.data_dir.rglob("*") if path.is_file() and path.name != "session-secret"
+    )
 
 
 def forms(secret: str) -> set[str]:
     """A secret as it might be disguised."""
-    return {secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("="), secret.encode().hex(), secret[:24]}
+    return {
+        secret,
+        quote(secret, safe=""),
+        base64.b64encode(secret.encode()).decode().rstrip("="),
+        secret.encode().hex(),
+        secret[:24],
+    }
 
 
 def test_the_log_holds_no_secret(session: Session) -> None:

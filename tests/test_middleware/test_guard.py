@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.server_protocol import GatewayHttpProtocol
+from app.core.config import load_settings
 from app.middleware.guard import Guard, Limits
 from app.middleware.request_log import RequestLog
 from tests.asgi_server import Echo, Raw, Wire, ask, serving
+from tests.test_middleware.layers import Plane, call
 
 LIMITS = Limits(max_body_bytes=100_000, body_idle_timeout_s=0.4)
 HEAD = b"Host: localhost\r\n"
@@ -478,3 +482,47 @@ async def test_websockets_are_denied() -> None:
 
     await Guard(Echo(), LIMITS)({"type": "websocket"}, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+BY_ITSELF = {
+    "controls in a header": ({"headers": [(b"host", b"a"), (b"x", b"a\r\nb: c")]}, 400),
+    "CL no number": ({"headers": [(b"host", b"a"), (b"content-length", b"+3")]}, 400),
+    "CL endless": ({"headers": [(b"host", b"a"), (b"content-length", b"9" * 30)]}, 400),
+    "CL twice": ({"headers": [(b"host", b"a"), (b"content-length", b"3"), (b"content-length", b"3")]}, 400),
+    "CL and TE": ({"headers": [(b"host", b"a"), (b"content-length", b"3"), (b"transfer-encoding", b"chunked")]}, 400),
+    "HTTP/0.9": ({"headers": [(b"host", b"a")], "http_version": "0.9"}, 400),
+    "CONNECT": ({"headers": [(b"host", b"a")], "method": "CONNECT", "raw_path": b"evil:443"}, 405),
+    "no slash": ({"headers": [(b"host", b"a")], "raw_path": b"evil"}, 400),
+    "empty path": ({"headers": [(b"host", b"a")], "raw_path": b""}, 400),
+    "raw bytes": ({"headers": [(b"host", b"a")], "raw_path": b"/\xff"}, 400),
+    "HTTP/2": ({"headers": [(b"host", b"a")], "http_version": "2"}, 200),
+    "HTTP/1.0": ({"headers": [(b"host", b"a")], "http_version": "1.0"}, 200),
+}
+
+
+@pytest.mark.parametrize(("changes", "status"), BY_ITSELF.values(), ids=BY_ITSELF)
+async def test_the_guard_relies_on_no_server(changes: dict[str, Any], status: int) -> None:
+    """What httptools would have refused is refused here as well, for servers that do not."""
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/a",
+        "raw_path": b"/a",
+        "query_string": b"",
+        "http_version": "1.1",
+    }
+    answer = await call(Guard(Plane(), LIMITS), scope | changes)
+    assert answer.status == status
+
+
+async def test_lifespan_passes() -> None:
+    """The server's own business goes through."""
+    plane = Plane()
+    await call(Guard(plane, LIMITS), {"type": "lifespan"})
+    assert len(plane.scopes) == 1
+
+
+def test_limits_come_from_the_settings(tmp_path: Path) -> None:
+    """Each bound is the setting of its name."""
+    limits = Limits.of(load_settings(env_file=tmp_path / "none"))
+    assert limits == Limits()

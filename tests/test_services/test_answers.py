@@ -15,7 +15,9 @@ from app.transport import ClosedEarly, ConnectError, Origin, ProtocolError, Time
 CHAT = Route(RouteKind.FORWARD, b"/v1/chat/completions", "chat/completions", Skin.OPENROUTER, inference=True)
 MESSAGES = Route(RouteKind.FORWARD, b"/v1/messages", "messages", Skin.ANTHROPIC, inference=True)
 RESPONSES = Route(RouteKind.FORWARD, b"/v1/responses", "responses", Skin.OPENROUTER, inference=True)
-VIDEOS = Route(RouteKind.FORWARD, b"/v1/videos", "videos", Skin.OPENROUTER, inference=True, creates="video", relinked=True)
+VIDEOS = Route(
+    RouteKind.FORWARD, b"/v1/videos", "videos", Skin.OPENROUTER, inference=True, creates="video", relinked=True
+)
 FILES = Route(RouteKind.FORWARD, b"/v1/files", "files", Skin.OPENROUTER, creates="file")
 LINKS = Links(Origin("http", "127.0.0.1", 9090), b"/api")
 
@@ -94,7 +96,15 @@ def test_a_redirect_inside_the_api_stays_inside(location: str, seen: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    "location", ["http://evil/", "//evil/api/", "https://openrouter.ai/login", "/api/../login", "/login", "https://openrouter.ai/apix"]
+    "location",
+    [
+        "http://evil/",
+        "//evil/api/",
+        "https://openrouter.ai/login",
+        "/api/../login",
+        "/login",
+        "https://openrouter.ai/apix",
+    ],
 )
 def test_any_other_redirect_is_refused(location: str) -> None:
     """Nobody is led elsewhere, and the place is not named."""
@@ -158,7 +168,9 @@ def test_an_answer_that_is_no_stream_gets_no_event() -> None:
     assert cut_event(CHAT, JsonScanner(), unreachable(Timeout("idle"))) == b""
 
 
-@pytest.mark.parametrize(("body", "found"), [(b'{"id":"file-1","x":1}', "file-1"), (b'{"id":1}', ""), (b"x", ""), (b"\xff", "")])
+@pytest.mark.parametrize(
+    ("body", "found"), [(b'{"id":"file-1","x":1}', "file-1"), (b'{"id":1}', ""), (b"x", ""), (b"\xff", "")]
+)
 def test_the_id_of_what_was_made(body: bytes, found: str) -> None:
     """An id is a string, or there is none."""
     assert found == id_in(body)

@@ -19,11 +19,11 @@ async def test_a_mark_is_seen_at_once_and_by_others_soon(redis_server: RedisServ
         tasks = TaskSet()
         here, there = Owners(redis, tasks), Owners(redis, tasks)
         here.mark("generation", "gen-1", ALICE)
-        assert ALICE == await here.find("generation", "gen-1")
+        assert await here.find("generation", "gen-1") == ALICE
 
         await here.flush()
 
-        assert ALICE == await there.find("generation", "gen-1")
+        assert await there.find("generation", "gen-1") == ALICE
         assert await there.find("generation", "gen-2") is None
         assert await there.find("file", "gen-1") is None
         assert await there.find("file", "") is None
@@ -39,7 +39,7 @@ async def test_the_first_maker_owns(redis_server: RedisServer) -> None:
         await owners.mark_now("file", "file-1", ALICE)
         await owners.mark_now("file", "file-1", BOB)
 
-        assert ALICE == await owners.find("file", "file-1")
+        assert await owners.find("file", "file-1") == ALICE
         await tasks.close()
 
 
@@ -50,7 +50,7 @@ async def test_marks_wait_for_redis(redis_server: RedisServer) -> None:
         owners = Owners(redis, tasks)
         redis_server.kill()
         await owners.mark_now("file", "file-1", ALICE)
-        assert ALICE == await owners.find("file", "file-1")
+        assert await owners.find("file", "file-1") == ALICE
 
         redis_server.start()
         for _ in range(100):
@@ -58,5 +58,5 @@ async def test_marks_wait_for_redis(redis_server: RedisServer) -> None:
                 break
             await asyncio.sleep(0.1)
 
-        assert ALICE == await Owners(redis, tasks).find("file", "file-1")
+        assert await Owners(redis, tasks).find("file", "file-1") == ALICE
         await tasks.close()

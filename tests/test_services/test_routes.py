@@ -42,8 +42,9 @@ def test_what_is_no_mount_is_nothing(path: bytes) -> None:
 @pytest.mark.parametrize(
     "leaf",
     [
-        "keys", "keys/", "keys/abc", "KEYS", "%6beys", "k%65ys/abc", "keys;x=1", "activity", "analytics/query", "workspaces",
-        "workspaces/1/budgets", "guardrails", "byok/1", "observability/destinations", "organization", "organization/members",
+        "keys", "keys/", "keys/abc", "KEYS", "%6beys", "k%65ys/abc", "keys;x=1", "activity", "analytics/query",
+        "workspaces", "workspaces/1/budgets", "guardrails", "byok/1", "observability/destinations", "organization",
+        "organization/members",
         "scim/groups", "external-users", "private-endpoints/1/pricing", "auth/keys", "auth/keys/code", "oauth/token",
         "oauth/jwks", "vault/secrets", "vault/interns/1/secrets", "interns", "generation/feedback", "credits/coinbase",
     ],
@@ -106,9 +107,7 @@ def test_public_catalogues(leaf: bytes, catalogue: bool) -> None:
         ("GET", b"containers/sess_1/files", b"", "container", "sess_1", ""),
     ],
 )
-def test_objects_have_owners(
-    method: str, leaf: bytes, query: bytes, owned: str, object_id: str, creates: str
-) -> None:
+def test_objects_have_owners(method: str, leaf: bytes, query: bytes, owned: str, object_id: str, creates: str) -> None:
     """Paths that name an object say whose it must be; paths that make one say what they make."""
     route = route_of(method, b"/v1/" + leaf, query)
 
@@ -144,6 +143,6 @@ def test_planes(path: str, data: bool) -> None:
 
 def test_route_names_are_a_closed_set() -> None:
     """Nothing a caller invents becomes a label."""
-    assert {route.name for leaf in (b"x<script>", b"a/b/c", b"presets/secret") if (route := route_of("GET", b"/v1/" + leaf))} == {
-        "other"
-    }
+    assert {
+        route.name for leaf in (b"x<script>", b"a/b/c", b"presets/secret") if (route := route_of("GET", b"/v1/" + leaf))
+    } == {"other"}

@@ -15,10 +15,13 @@ CHAT = (
     b'"cost":1.4e-7}}\n\n'
     b"data: [DONE]\n\n"
 )
-RESPONSES = b'data: {"type":"response.completed","response":{"usage":{"input_tokens":5,"output_tokens":2,"cost":0.25}}}\n\n'
+RESPONSES = (
+    b'data: {"type":"response.completed","response":{"usage":{"input_tokens":5,"output_tokens":2,"cost":0.25}}}\n\n'
+)
 MESSAGES = (
     b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":0}}}\n\n'
-    b'event: message_delta\ndata: {"type":"message_delta","usage":{"input_tokens":9,"output_tokens":4,"cost":0.000001}}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","usage":{"input_tokens":9,"output_tokens":4,'
+    b'"cost":0.000001}}\n\n'
 )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Rig:
     async def post(self, path: str, body: Any, **options: Any) -> httpx2.Response:
         return await self.client.post(self.base_url + path, json=body, **options)
 
-    async def chat(self, model: str = "openai/gpt-4o-mini", content: Any = "hello there", **more: Any) -> httpx2.Response:
+    async def chat(self, model: str = "openai/gpt-4o-mini", content: Any = "hello you", **more: Any) -> httpx2.Response:
         return await self.post("/chat/completions", {"model": model, "messages": [user(content)], **more})
 
     async def control(self, path: str, body: Any = None) -> Any:
@@ -71,10 +71,8 @@ class Rig:
             yield reader, writer
         finally:
             writer.close()
-            try:
+            with suppress(ConnectionError):
                 await writer.wait_closed()
-            except ConnectionError:
-                pass
 
 
 def user(content: Any) -> dict[str, Any]:

@@ -79,10 +79,10 @@ async def test_free_models_per_minute(rig: Rig) -> None:
     assert results == [200] * 20 + [429]
 
 
-@pytest.mark.parametrize(("credits", "limit"), [("9.99", 50), (10, 1000)])
-async def test_free_models_per_day(rig: Rig, credits: Any, limit: int) -> None:
+@pytest.mark.parametrize(("bought", "limit"), [("9.99", 50), (10, 1000)])
+async def test_free_models_per_day(rig: Rig, bought: Any, limit: int) -> None:
     """50 a day, or 1000 for those who bought ten credits; /key tells the count."""
-    key = rig.simulator.add_key(account="free", credits=credits)
+    key = rig.simulator.add_key(account="free", credits=bought)
     await rig.control("accounts", {"id": "free", "free_used_today": limit - 1})
     assert await status(rig, key, FREE) == 200
     assert (await record(rig, key))["free_model_daily_requests"] == {"used": limit, "limit": limit, "remaining": 0}

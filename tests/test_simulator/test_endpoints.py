@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
+import random
 from typing import Any
 
 import pytest
 
 from simulator.control import is_loopback
+from simulator.settings import SimSettings
 from tests.test_simulator.conftest import Rig, user
 from tests.test_simulator.test_openapi import CHAT_TOOL, MESSAGES_TOOL, PICTURE, RESPONSES_TOOL, events_of
 
@@ -51,7 +54,7 @@ async def test_streamed_tool_arguments_add_up(rig: Rig) -> None:
     body = ask | {"messages": [user("weather")], "max_tokens": 99, "tools": [MESSAGES_TOOL]}
     messages = events_of((await rig.post("/messages", body)).text)
     pieces["messages"] = "".join(event.get("delta", {}).get("partial_json", "") for event in messages)
-    assert {skin: json.loads(text) for skin, text in pieces.items()} == dict.fromkeys(pieces, {"city": "Paris"})
+    assert {skin: json.loads(text) for skin, text in pieces.items()} == {skin: {"city": "Paris"} for skin in pieces}
 
 
 async def test_structured_outputs_fit_their_schema(rig: Rig) -> None:
@@ -209,6 +212,30 @@ async def test_reset_forgets_what_happened_and_keeps_the_keys(rig: Rig) -> None:
     await rig.control("reset", {})
     assert (await rig.bill(), await rig.control("requests"), await rig.control("script")) == ([], [], {})
     assert (await rig.chat()).status_code == 200
+
+
+async def test_clients_that_leave_at_any_point_leave_nothing_behind(rig: Rig) -> None:
+    """Connections broken at random moments: no request, task or reservation stays."""
+    rig.simulator.world.settings = SimSettings(first_token_ms=5, tokens_per_s=2000)
+    before = len(asyncio.all_tasks())
+    chance = random.Random(7)
+    body = {"model": "sim/echo", "messages": [user("hi")], "input": "hi", "max_tokens": 99, "stream": True}
+
+    async def leave_early(path: str) -> None:
+        async with rig.raw(path, body) as (reader, _):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.readexactly(chance.randrange(1, 6000)), chance.random() / 20)
+
+    for _ in range(10):
+        await asyncio.gather(*(leave_early(path) for path in ("/chat/completions", "/responses", "/messages") * 7))
+    for _ in range(300):
+        if rig.simulator.world.active == 0 and len(asyncio.all_tasks()) == before:
+            break
+        await asyncio.sleep(0.01)
+    assert rig.simulator.world.active == 0
+    assert len(asyncio.all_tasks()) == before
+    assert rig.simulator.world.account("user_one").in_flight_nano == 0
+    assert len(await rig.bill()) == 210
 
 
 async def test_stopping_leaves_nothing_running(rig: Rig) -> None:

@@ -17,6 +17,12 @@ RESPONSES_TOOL = {"type": "function", "name": "get_weather", "parameters": WEATH
 MESSAGES_TOOL = {"name": "get_weather", "input_schema": WEATHER}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
+async def test_the_check_itself_can_fail(openapi: OpenApi) -> None:
+    """A body with a missing field does not pass."""
+    with pytest.raises(AssertionError, match="required property"):
+        openapi.check_schema("ChatResult", {"id": "x"})
+
+
 WHOLE: list[tuple[str, dict[str, Any]]] = [
     ("/chat/completions", {"messages": [user("hi")]}),
     ("/chat/completions", {"messages": [user("hi")], "reasoning": {"effort": "low"}}),

@@ -1,4 +1,4 @@
-"""What only OpenRouter's SDK describes (newer than the OpenAPI file): its own client must take the simulator's answers."""
+"""What only OpenRouter's SDK describes, being newer than the OpenAPI file: its client must take our answers."""
 
 from __future__ import annotations
 

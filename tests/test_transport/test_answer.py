@@ -26,7 +26,9 @@ async def test_an_answer_read_to_its_end_gives_the_connection_back_by_itself() -
 
 
 @pytest.mark.parametrize(("writes", "idle"), [([OK[:-1]], 0), ([OK], 1)])
-async def test_closing_before_the_end_keeps_only_a_connection_with_nothing_on_it(writes: list[bytes], idle: int) -> None:
+async def test_closing_before_the_end_keeps_only_a_connection_with_nothing_on_it(
+    writes: list[bytes], idle: int
+) -> None:
     """An answer that has arrived whole leaves a clean connection even unread; half an answer does not."""
     async with talking_to(always(*writes)) as (upstream, server):
         answer = await upstream.send(b"GET", b"/", [])

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.core.clock import SystemClock
-from app.transport import ConnectError, Origin, Timeout, Timeouts, Upstream, tls_context
+from app.transport import ClosedEarly, ConnectError, Origin, Timeout, Timeouts, Upstream, tls_context
 from app.transport.connect import ADDRESSES_LIVE_S, Resolver
 from tests.test_transport.conftest import OK, always, call, pool_to, serving, shorter
 
@@ -100,6 +100,34 @@ async def test_tls_offers_http_1_1_and_the_name(authority: Authority) -> None:
             assert (server.opened, names) == (1, ["localhost"])
 
 
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_body_cut_off_inside_tls_is_no_whole_body(authority: Authority, clean: bool) -> None:
+    """Where the end of the connection ends the body, it must be TLS that says so, not just TCP."""
+    if not clean and "uvloop" not in type(asyncio.get_running_loop()).__module__:
+        pytest.skip("asyncio's own TLS tells both ends alike")
+
+    async def until_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await asyncio.sleep(0.05)
+        if clean:
+            writer.close()
+            await writer.wait_closed()
+
+    context = tls_context(str(authority.file))
+    async with (
+        serving(until_close, authority.server()) as server,
+        pool_to(server.origin, ssl_context=context) as upstream,
+        await upstream.send(b"GET", b"/", []) as answer,
+    ):
+        assert await answer.chunk() == b"half"
+        if clean:
+            assert await answer.chunk() == b""
+            return
+        with pytest.raises(ClosedEarly):
+            await answer.chunk()
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -127,7 +155,7 @@ async def test_a_bad_certificate_ends_before_anything_is_sent(
 async def test_an_unknown_authority_and_an_old_protocol_are_refused(authority: Authority) -> None:
     """The system's authorities are what counts by default, and TLS 1.2 is the oldest spoken."""
     async with serving(always(OK), authority.server()) as server, pool_to(server.origin) as upstream:
-        with pytest.raises(ConnectError, match="^tls: certificate$"):
+        with pytest.raises(ConnectError, match=r"^tls: certificate$"):
             await call(upstream)
     assert tls_context().minimum_version >= ssl.TLSVersion.TLSv1_2
 
@@ -141,7 +169,7 @@ async def test_plain_text_where_tls_is_expected_is_a_tls_error() -> None:
         await writer.drain()
 
     async with serving(plain) as server, pool_to(Origin("https", "127.0.0.1", server.origin.port)) as upstream:
-        with pytest.raises(ConnectError, match="^tls: "):
+        with pytest.raises(ConnectError, match=r"^tls: "):
             await call(upstream)
 
 
@@ -156,7 +184,7 @@ def test_verification_cannot_be_switched_off() -> None:
 async def test_a_refused_connection_is_a_connect_error() -> None:
     """Nobody listens."""
     async with pool_to(Origin("http", "127.0.0.1", free_port())) as upstream:
-        with pytest.raises(ConnectError, match="^connect$") as caught:
+        with pytest.raises(ConnectError, match=r"^connect$") as caught:
             await call(upstream)
         assert not caught.value.sent
 
@@ -245,11 +273,11 @@ async def test_a_name_that_cannot_be_resolved_is_a_dns_error(monkeypatch: pytest
     names = patched(monkeypatch)
     names.answer = None
     async with pool_to(Origin("http", "up.invalid", 80)) as upstream:
-        with pytest.raises(ConnectError, match="^dns$"):
+        with pytest.raises(ConnectError, match=r"^dns$"):
             await call(upstream)
     names.delay_s = 60.0
     async with pool_to(Origin("http", "up.invalid", 80), shorter(connect_s=0.05)) as upstream:
-        with pytest.raises(ConnectError, match="^dns$"):
+        with pytest.raises(ConnectError, match=r"^dns$"):
             await call(upstream)
 
 
@@ -266,7 +294,7 @@ async def test_a_public_host_at_a_private_address_is_refused(monkeypatch: pytest
     """Whoever holds the DNS does not choose our peer inside the network."""
     patched(monkeypatch).answer = [address]
     async with pool_to(Origin("https", "up", 443), public_only=True) as upstream:
-        with pytest.raises(ConnectError, match="^dns: private_address$"):
+        with pytest.raises(ConnectError, match=r"^dns: private_address$"):
             await call(upstream)
 
 
@@ -301,7 +329,10 @@ def tunnel(answer: bytes, seen: list[bytes]) -> Any:
 async def test_https_goes_through_the_proxy(authority: Authority) -> None:
     """CONNECT with the password of the proxy's URL, then TLS with the origin itself."""
     seen: list[bytes] = []
-    async with serving(always(OK), authority.server()) as server, serving(tunnel(b"HTTP/1.1 200 Ok\r\n\r\n", seen)) as proxy:
+    async with (
+        serving(always(OK), authority.server()) as server,
+        serving(tunnel(b"HTTP/1.1 200 Ok\r\n\r\n", seen)) as proxy,
+    ):
         url = f"http://me:s3cret@127.0.0.1:{proxy.origin.port}"
         context = tls_context(str(authority.file))
         async with pool_to(server.origin, ssl_context=context, proxy=url) as upstream:

@@ -247,7 +247,7 @@ async def test_closing_ends_everything() -> None:
         results = await asyncio.gather(*tasks, return_exceptions=True)
 
         assert [type(result) for result in results] == [ClosedEarly, ClosedEarly, ConnectError]
-        with pytest.raises(ConnectError, match="^connect: pool_closed$"):
+        with pytest.raises(ConnectError, match=r"^connect: pool_closed$"):
             await call(upstream)
         assert state(upstream) == "0 idle, 0 active, 0 waiting>"
         gate.set()

@@ -30,11 +30,12 @@ def test_a_head_holds_the_host_the_headers_and_the_length(method: bytes, length:
 
 
 @pytest.mark.parametrize(
-    "target", [b"", b"a", b"//a", b"http://evil/", b"*", b"/a b", b"/a\r\nx: y", b"/\0", b"/\x7f", b"/\xc3\xa9", b"/a\n"]
+    "target",
+    [b"", b"a", b"//a", b"http://evil/", b"*", b"/a b", b"/a\r\nx: y", b"/\0", b"/\x7f", b"/\xc3\xa9", b"/a\n"],
 )
 def test_a_target_that_could_be_read_otherwise_is_refused(target: bytes) -> None:
     """One slash, then visible ASCII."""
-    with pytest.raises(ProtocolError, match="^protocol: target$") as caught:
+    with pytest.raises(ProtocolError, match=r"^protocol: target$") as caught:
         write(target=target)
     assert not caught.value.sent
 
@@ -42,24 +43,36 @@ def test_a_target_that_could_be_read_otherwise_is_refused(target: bytes) -> None
 @pytest.mark.parametrize("method", [b"", b"GE T", b"get", b"GET\r\n", b"CONNECT", b"TRACE", "GÉT".encode()])
 def test_a_method_must_be_a_token_in_capitals_and_no_tunnel(method: bytes) -> None:
     """A lower-case `head` would have an answer whose end cannot be told."""
-    with pytest.raises(ProtocolError, match="^protocol: method$"):
+    with pytest.raises(ProtocolError, match=r"^protocol: method$"):
         write(method=method)
 
 
 @pytest.mark.parametrize(
     "name",
-    [b"", b"a b", b"a:", b"a\r\nb", b"a\0", b"\xff", b" a", b"Host", b"content-length", b"Transfer-Encoding", b"connection"],
+    [
+        b"",
+        b"a b",
+        b"a:",
+        b"a\r\nb",
+        b"a\0",
+        b"\xff",
+        b" a",
+        b"Host",
+        b"content-length",
+        b"Transfer-Encoding",
+        b"connection",
+    ],
 )
 def test_a_header_name_must_be_a_token_and_not_about_framing(name: bytes) -> None:
     """Host and framing are the transport's own."""
-    with pytest.raises(ProtocolError, match="^protocol: header_name$"):
+    with pytest.raises(ProtocolError, match=r"^protocol: header_name$"):
         write(headers=[(name, b"v")])
 
 
 @pytest.mark.parametrize("value", [b"a\r\nb: c", b"a\nb", b"a\rb", b"a\0b", b"\r\n", b"\n\r"])
 def test_a_header_value_cannot_begin_another_header(value: bytes) -> None:
     """CR, LF and NUL are refused, and the text quotes nothing."""
-    with pytest.raises(ProtocolError, match="^protocol: header_value$"):
+    with pytest.raises(ProtocolError, match=r"^protocol: header_value$"):
         write(headers=[(b"authorization", value)])
 
 

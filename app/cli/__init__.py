@@ -1,0 +1,79 @@
+"""The command line `openrouter-middleware`: runs the gateway, and works on the keys of a running one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from app import __version__
+from app.cli import clients, keys
+from app.cli.connect import USAGE
+from app.cli.output import CommandFailed, note, say
+from app.cli.serve import serve
+
+_INTERRUPTED = 130
+_SECRET = re.compile(r"sk-or-[A-Za-z0-9_-]{20,}|gw_live_[A-Za-z0-9]{20,}")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="A gateway between a team's programs and OpenRouter.",
+)
+app.add_typer(keys.app, name="keys")
+app.add_typer(clients.app, name="clients")
+app.command("serve")(serve)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"openrouter-middleware {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What comes before a command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. 0 done, 1 refused, 2 wrong usage or settings, 3 Redis or gateway not reachable."""
+    # Failures are told in one sentence here; `serve` sets up the real log.
+    logging.getLogger().addHandler(logging.NullHandler())
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if any(_SECRET.search(word) for word in words):
+        note(
+            "openrouter-middleware: keys are read from standard input or --file, never from the arguments, which "
+            "every user of the machine can see. Take the key in this command as leaked, and replace it."
+        )
+        return USAGE
+    try:
+        return int(app(words, prog_name="openrouter-middleware", standalone_mode=False) or 0)
+    except CommandFailed as failure:
+        note(f"openrouter-middleware: {failure}")
+        return failure.code
+    except typer.TyperException as error:
+        return _explain_usage(error)
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has heard enough; what is left unwritten must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _explain_usage(error: typer.TyperException) -> int:
+    if message := error.format_message().removesuffix("."):  # there is none where the help was printed
+        note(f"openrouter-middleware: {message}. See `openrouter-middleware --help`.")
+    return error.exit_code

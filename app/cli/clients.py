@@ -1,0 +1,73 @@
+"""`clients`: the keys that callers of the gateway use. A key is shown once, when it is made."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli.connect import deed_author, with_keys
+from app.cli.output import client_view, note, say, say_json, say_table
+from app.core.clock import SystemClock
+from app.models.keys import ClientKey, KeyState
+from app.services.key_manager import KeyManager
+
+app = typer.Typer(no_args_is_help=True, help="The client keys: who may call the gateway.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+_DAY_S = 86_400
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what will call with it.")],
+    owner: Annotated[str, typer.Option(help="Whom to ask about it.")] = "",
+    expires_days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, metavar="DAYS", help="After so many days it ends. Default: never.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a client key and print it, this one time."""
+    expires_at = None if expires_days is None else SystemClock().wall_s() + expires_days * _DAY_S
+    made = with_keys(
+        lambda keys: keys.create_client_key(name, owner=owner, expires_at=expires_at, by=deed_author()),
+        makes_secrets=True,
+    )
+    if as_json:
+        say_json({"key": made.secret.reveal()} | client_view(made.record))
+        return
+    say(made.secret.reveal())
+    note(f"This is the key of {made.record.name} (id {made.record.id}). It is not shown again: keep it safe.")
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the client keys."""
+
+    async def read(keys: KeyManager) -> list[ClientKey]:
+        return sorted(keys.client_keys.values(), key=lambda record: (record.created_at, record.id))
+
+    views = [client_view(record) for record in with_keys(read)]
+    if as_json:
+        say_json(views)
+    elif views:
+        columns = ("id", "name", "masked", "owner", "state", "created_at", "expires_at")
+        say_table(
+            ("ID", "NAME", "KEY", "OWNER", "STATE", "CREATED", "EXPIRES"),
+            [[view[column] or "-" for column in columns] for view in views],
+        )
+    else:
+        note("There is no client key yet: openrouter-middleware clients create NAME")
+
+
+@app.command("revoke")
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="CLIENT", help="Its id, the id's first signs, or its name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Refuse a client key from now on, for good, in every worker within a second."""
+    record = with_keys(lambda keys: keys.set_client_state(name, KeyState.REVOKED, by=deed_author()))
+    if as_json:
+        say_json(client_view(record))
+    else:
+        say(f"revoked: {record.name} ({record.masked}, id {record.id})")
