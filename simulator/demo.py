@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from simulator import Simulator
+from simulator.settings import SimSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = ("alice", "nightly-job")
@@ -106,7 +107,7 @@ def ask(base: str, key: str, model: str, *, stream: bool) -> str:
 
 async def play(port: int) -> None:
     pool = [f"sk-or-v1-{secrets.token_hex(32)}" for _ in range(3)]
-    simulator = Simulator()
+    simulator = Simulator(SimSettings())  # at the pace of people
     for number, key in enumerate(pool):
         simulator.add_key(key, account="acme" if number < 2 else "acme-labs", name=f"demo-{number + 1}")
     upstream = (await simulator.start("127.0.0.1", 0)).removesuffix("/api/v1")

@@ -1,4 +1,4 @@
-"""What tests share that run the whole program: one gateway before one simulated OpenRouter, and makers of further ones."""
+"""What tests that run the whole program share: a gateway before a simulated OpenRouter, and makers of further ones."""
 
 from __future__ import annotations
 

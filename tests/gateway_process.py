@@ -55,7 +55,7 @@ class MadeClient:
 class GatewayProcess:
     """`start()` returns when /readiness says yes; `stop()` sends SIGTERM and returns the exit code.
 
-    All settings come from `env`; nothing of this machine's environment reaches the program. Its two outputs are `log_file`.
+    All settings come from `env`; nothing of this machine's environment gets in. Both outputs go to `log_file`.
     """
 
     folder: Path
@@ -190,6 +190,7 @@ class GatewayProcess:
             capture_output=True,
             text=True,
             timeout=30,
+            check=False,
         )
         assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done

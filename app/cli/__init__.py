@@ -13,8 +13,7 @@ import typer
 
 from app import __version__
 from app.cli import clients, keys
-from app.cli.connect import USAGE
-from app.cli.output import CommandFailed, note, say
+from app.cli.output import USAGE, CommandFailed, note, say
 from app.cli.serve import serve
 
 _INTERRUPTED = 130

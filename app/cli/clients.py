@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.connect import deed_author, with_keys
+from app.cli.connect import confirm, deed_author, with_keys
 from app.cli.output import client_view, note, say, say_json, say_table
 from app.core.clock import SystemClock
 from app.models.keys import ClientKey, KeyState
-from app.services.key_manager import KeyManager
+
+if TYPE_CHECKING:
+    from app.services.key_manager import KeyManager
 
 app = typer.Typer(no_args_is_help=True, help="The client keys: who may call the gateway.")
 
@@ -63,9 +65,11 @@ def list_(as_json: AsJson = False) -> None:
 @app.command("revoke")
 def revoke(
     name: Annotated[str, typer.Argument(metavar="CLIENT", help="Its id, the id's first signs, or its name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Refuse a client key from now on, for good, in every worker within a second."""
+    confirm(f"Revoke the client key {name} for good?", yes=yes)
     record = with_keys(lambda keys: keys.set_client_state(name, KeyState.REVOKED, by=deed_author()))
     if as_json:
         say_json(client_view(record))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.connect import REFUSED, USAGE, deed_author, with_keys
-from app.cli.output import CommandFailed, note, openrouter_view, say, say_json, say_table, short
+from app.cli.connect import confirm, deed_author, with_keys
+from app.cli.output import REFUSED, USAGE, CommandFailed, note, openrouter_view, say, say_json, say_table, short
 from app.cli.secret_input import read_many, read_one
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
-from app.services.key_import import ImportOutcome, ImportReport, candidates
-from app.services.key_manager import KeyManager
+
+if TYPE_CHECKING:
+    from app.services.key_import import ImportReport
+    from app.services.key_manager import KeyManager
 
 app = typer.Typer(no_args_is_help=True, help="The OpenRouter keys of the pool.")
 
@@ -48,6 +50,8 @@ def add(
 
 
 def _single(text: str) -> str:
+    from app.services.key_import import candidates
+
     found = list(candidates(text))
     if not found:
         raise CommandFailed("No key was given: pipe it in, or name a file with --file.", USAGE)
@@ -58,7 +62,7 @@ def _single(text: str) -> str:
 
 @app.command("import")
 def import_(file: FromFile = None, as_json: AsJson = False) -> None:
-    """Add a list of OpenRouter keys: one a line (or between commas), # begins a comment. Known keys stay as they are."""
+    """Add a list of OpenRouter keys, one a line or between commas; # begins a comment. Known keys stay as they are."""
     text = read_many(file, "Paste the keys, one a line, and end with Ctrl-D.")
     report = with_keys(lambda keys: keys.import_openrouter_keys(text, by=deed_author()), probe=True, makes_secrets=True)
     _say_report(report, as_json=as_json)
@@ -72,19 +76,19 @@ def _say_report(report: ImportReport, *, as_json: bool) -> None:
         say_json({"lines": lines, "counts": report.counts()})
         return
     if report.lines:
-        rows = [(str(line.number), line.masked or "-", _OUTCOMES[line.outcome]) for line in report.lines]
+        rows = [(str(line.number), line.masked or "-", _OUTCOMES[line.outcome.value]) for line in report.lines]
         say_table(("LINE", "KEY", "OUTCOME"), rows)
     note(", ".join(f"{count} {outcome}" for outcome, count in report.counts().items()) or "There was no key in it.")
 
 
 _OUTCOMES = {
-    ImportOutcome.ADDED: "added",
-    ImportOutcome.KNOWN: "known before",
-    ImportOutcome.DUPLICATE: "twice in this list",
-    ImportOutcome.INVALID: "not an OpenRouter key (sk-or-…)",
-    ImportOutcome.MANAGEMENT: "added; a management key, never used for calls",
-    ImportOutcome.REFUSED: "OpenRouter does not know it",
-    ImportOutcome.FAILED: "not saved: Redis did not answer",
+    "added": "added",
+    "known": "known before",
+    "duplicate": "twice in this list",
+    "invalid": "not an OpenRouter key (sk-or-…)",
+    "management": "added; a management key, never used for calls",
+    "refused": "OpenRouter does not know it",
+    "failed": "not saved: Redis did not answer",
 }
 
 
@@ -127,8 +131,13 @@ def _set_state(name: str, state: KeyState, *, as_json: bool) -> None:
 
 
 @app.command("delete")
-def delete(name: Name, as_json: AsJson = False) -> None:
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Forget a key here. At OpenRouter it stays what it is."""
+    confirm(f"Forget the OpenRouter key {name}?", yes=yes)
     record = with_keys(lambda keys: keys.delete_openrouter_key(name, by=deed_author()))
     _say_changed(record, "deleted", {"state": "deleted"}, as_json=as_json)
 

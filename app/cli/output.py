@@ -9,8 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from app.core.security import redact
 from app.models.keys import ClientKey, OpenRouterKey
+
+REFUSED: Final = 1
+USAGE: Final = 2
+NOT_REACHABLE: Final = 3
 
 _WIDE: Final = 240  # columns where no terminal says how many there are: a file or a pipe is not to be wrapped
 _SHORT_ID: Final = 12
@@ -29,6 +32,8 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
+    from app.core.security import redact
+
     sys.stderr.write(redact(text) + "\n")
 
 

@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from app.cli.connect import USAGE
-from app.cli.output import CommandFailed, note
-from app.core.security import redact
+from app.cli.output import USAGE, CommandFailed, note
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _STDIN: Final = Path("-")
@@ -33,7 +31,7 @@ def read_many(file: Path | None, request: str) -> str:
         with file.open("rb") as source:
             return decode(source.read(_MOST_BYTES + 1))
     except OSError as error:
-        raise CommandFailed(f"{redact(str(file))} cannot be read: {error.strerror}.", USAGE) from None
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}.", USAGE) from None
 
 
 def decode(raw: bytes) -> str:

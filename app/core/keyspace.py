@@ -28,5 +28,8 @@ class Keyspace:
     def lock(self, name: str) -> str:
         return f"{self._prefix}:lock:{{{name}}}"
 
+    def generations(self, hour: int) -> str:
+        return f"{self._prefix}:generations:{{{hour}}}"
+
     def spent(self, client_id: str, period: str) -> str:
         return f"{self._prefix}:spent:{{{client_id}}}:{period}"

@@ -8,13 +8,16 @@ written is counted and dropped.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, Literal, TextIO
 
 import msgspec
@@ -23,11 +26,15 @@ from app.core.security import redact, redact_bytes
 
 Format = Literal["auto", "json", "console"]
 
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+# A record's own attributes come first; behind them stand the fields, and perhaps what another handler added.
+_STANDARD: Final = len(vars(logging.makeLogRecord({})))
+_ADDED: Final = frozenset({"message", "asctime", "color_message"})
 _MOST_WAITING: Final = 10_000
 _BATCH_S: Final = 0.02
 _LONGEST_TEXT: Final = 2000
+_LONGEST_LINE: Final = 4000
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL_BYTES: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 # uvicorn names what we end on purpose: an answer that broke upstream is left incomplete.
 _HUSHED: Final = ("ASGI callable returned without completing response.",)
@@ -64,8 +71,10 @@ def json_line(record: logging.LogRecord) -> bytes:
     }
     line.update(_fields(record))
     text = _encode(line)
-    if text.isascii() and b"\x7f" not in text:
-        return redact_bytes(text) + b"\n"  # the encoder has escaped every other control character
+    if len(text) > _LONGEST_LINE:
+        text = _encode({name: _shortened(value) for name, value in line.items()})
+    if not _CONTROL_BYTES.search(text):  # the encoder has escaped the others
+        return redact_bytes(text) + b"\n"
     return (_safe(redact(text.decode())) + "\n").encode()
 
 
@@ -89,11 +98,13 @@ def console_line(record: logging.LogRecord) -> bytes:
 
 
 def _text(record: logging.LogRecord) -> str:
-    return record.getMessage() if record.args else str(record.msg)
+    """The first line alone: what libraries put below it quotes errors and objects."""
+    text = record.getMessage() if record.args else str(record.msg)
+    return text.partition("\n")[0] if "\n" in text else text
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    fields = {name: value for name, value in islice(vars(record).items(), _STANDARD, None) if name not in _ADDED}
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         # Where and what kind: an error's own words and variables may be secrets.
@@ -101,6 +112,11 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         fields["error"] = type(error).__name__
         fields["frames"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     return fields
+
+
+def _shortened(value: object) -> object:
+    text = value if isinstance(value, str) else _encode(value).decode()
+    return value if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 
 def _shown(value: object) -> str:
@@ -113,15 +129,16 @@ def _safe(text: str) -> str:
 
 
 class LineHandler(logging.Handler):
-    """Formats at once, writes later. `dropped` counts lines that found no room."""
+    """Formats at once, writes later. `dropped` counts lines that found no room or no reader."""
 
     def __init__(self, out: TextIO, write: Callable[[logging.LogRecord], bytes]) -> None:
         super().__init__()
         self._out = out
+        self._descriptor = _descriptor(out)
         self._write = write
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._wake = threading.Event()
-        self._ending = False
+        self._ending = threading.Event()
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -132,40 +149,58 @@ class LineHandler(logging.Handler):
         if len(self._waiting) >= _MOST_WAITING:
             self.dropped += 1
             return
-        self._waiting.append(self._write(record))
+        try:
+            line = self._write(record)
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+            line = b'{"level":"error","event":"log line unwritable","logger":"%b"}\n' % record.name.encode(
+                "ascii", "replace"
+            )
+        self._waiting.append(line)
         if not self._wake.is_set():
             self._wake.set()
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while not self._ending:
+        while not self._ending.is_set():
             self._wake.wait()
-            if not self._ending:
-                pause.wait(_BATCH_S)
+            self._ending.wait(_BATCH_S)
             self._wake.clear()
             self._drain()
+        self._drain()
 
     def _drain(self) -> None:
-        lines, self._waiting = self._waiting, []
+        lines: list[bytes] = []
+        while self._waiting:
+            lines.append(self._waiting.popleft())
         if self.dropped:
             lines.append(b'{"level":"warning","event":"log lines dropped","count":%d}\n' % self.dropped)
             self.dropped = 0
+        if not lines:
+            return
         try:
-            self._out.buffer.write(b"".join(lines))
-            self._out.buffer.flush()
-        except (OSError, ValueError, AttributeError):
-            self._fall_back(lines)
-
-    def _fall_back(self, lines: list[bytes]) -> None:
-        """Streams without bytes beneath (tests); a full disk or a closed pipe costs the lines and nothing else."""
-        try:
-            self._out.write(b"".join(lines).decode())
-        except (OSError, ValueError):
+            self._put(b"".join(lines))
+        except (OSError, ValueError):  # a full disk or a closed pipe costs the lines and nothing else
             self.dropped += len(lines)
+
+    def _put(self, text: bytes) -> None:
+        if self._descriptor is None:
+            self._out.write(text.decode())
+            return
+        # Past the stream's buffer: its lock, held by a write that blocks, would be fatal at the interpreter's end.
+        while text:
+            text = text[os.write(self._descriptor, text) :]
 
     def close(self) -> None:
         """Writes what waits, for as long as a second."""
-        self._ending = True
+        self._ending.set()
         self._wake.set()
         self._thread.join(1.0)
         super().close()
+
+
+def _descriptor(out: TextIO) -> int | None:
+    """None for streams that are no files (tests)."""
+    try:
+        out.flush()
+        return out.fileno()
+    except (OSError, ValueError):
+        return None

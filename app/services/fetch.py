@@ -38,7 +38,7 @@ class Fetcher:
             if key is None:
                 raise self._pool.empty()
             tried.add(key.id)
-            with self._pool.lease(key):
+            with key:
                 sent = [*headers, (b"authorization", key.authorization())]
                 try:
                     async with await self._upstream.send(b"GET", self._prefix + target, sent) as answer:

@@ -62,7 +62,7 @@ class Shelf(Generic[Record]):
         self._redis = redis
         self._kind = kind
         self._name = name
-        self._decoder = msgspec.json.Decoder(form)
+        self._decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(form)
 
     async def load(self) -> dict[str, Record]:
         """Every record by its id."""
@@ -72,14 +72,15 @@ class Shelf(Generic[Record]):
             cursor, flat = await self._redis.command("HSCAN", self._name, cursor, "COUNT", _SCAN_STEP)
             pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
             for field, stored in pairs:
-                if (record := self._read(stored)) is not None:
-                    found[bytes(field).decode()] = record
+                record_id = bytes(field).decode("utf-8", "replace")
+                if (record := self._read(record_id, stored)) is not None:
+                    found[record_id] = record
             if int(cursor) == 0:
                 return found
 
     async def read(self, record_id: str) -> Record | None:
         stored = await self._redis.command("HGET", self._name, record_id)
-        return None if stored is None else self._read(stored)
+        return None if stored is None else self._read(record_id, stored)
 
     async def put(self, record: Record, deed: Deed) -> tuple[Record, int]:
         """Writes it over the revision it was made from (0: new). What is stored now, and the state's version."""
@@ -101,13 +102,17 @@ class Shelf(Generic[Record]):
             raise ConflictError
         return int(version), int(rev)
 
-    def _read(self, stored: bytes) -> Record | None:
+    def _read(self, record_id: str, stored: bytes) -> Record | None:
         rev, _, text = bytes(stored).partition(b"\n")
         try:
-            return msgspec.structs.replace(self._decoder.decode(text), rev=int(rev))
+            record = msgspec.structs.replace(self._decoder.decode(text), rev=int(rev))
         except (msgspec.MsgspecError, ValueError):
             log.error("stored record unreadable", extra={"kind": self._kind.value})  # noqa: TRY400 - it may quote
             return None
+        if record.id != record_id:
+            log.error("stored record misplaced", extra={"kind": self._kind.value})
+            return None
+        return record
 
 
 class KeyStore:

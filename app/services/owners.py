@@ -11,16 +11,19 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from app.core.clock import Clock
 from app.core.redis import RedisManager, RedisUnavailable
 from app.core.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
 _DAY_S = 86_400
-_KEPT_S = {"generation": 2 * _DAY_S, "file": 400 * _DAY_S, "batch": 60 * _DAY_S, "video": 60 * _DAY_S}
+_KEPT_S = {"file": 400 * _DAY_S, "batch": 60 * _DAY_S, "video": 60 * _DAY_S}
 _BATCH_S = 0.02
 _RETRY_S = 1.0
 _MOST_PENDING = 100_000
+_MOST_AT_ONCE = 1000
+_GENERATION_HOURS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,10 @@ class Owner:
 class Owners:
     """The book of marks: what is not written yet is answered from memory, the rest from Redis."""
 
-    def __init__(self, redis: RedisManager, tasks: TaskSet) -> None:
+    def __init__(self, redis: RedisManager, tasks: TaskSet, clock: Clock) -> None:
         self._redis = redis
         self._tasks = tasks
+        self._clock = clock
         self._pending: dict[tuple[str, str], Owner] = {}
         self._writing = False
 
@@ -61,19 +65,44 @@ class Owners:
             return pending
         if not object_id or len(object_id) > 512:
             return None
-        value = await self._redis.command("GET", self._redis.keys.owner(kind, object_id))
+        if kind == "generation":
+            value = await self._find_generation(object_id)
+        else:
+            value = await self._redis.command("GET", self._redis.keys.owner(kind, object_id))
         if value is None:
             return None
         client_id, _, key_id = bytes(value).decode().partition(" ")
         return Owner(client_id, key_id)
 
+    async def _find_generation(self, object_id: str) -> bytes | None:
+        hours = range(self._hour(), self._hour() - _GENERATION_HOURS, -1)
+        asked = [("HGET", self._redis.keys.generations(hour), object_id) for hour in hours]
+        return next((bytes(value) for value in await self._redis.pipeline(asked) if value is not None), None)
+
+    def _hour(self) -> int:
+        return int(self._clock.wall_s() // 3600)
+
     async def flush(self) -> None:
         """Writes what is pending, as far as Redis lets it."""
         while self._pending:
-            batch = list(self._pending.items())[:500]
-            await self._redis.pipeline([self._command(kind, name, owner) for (kind, name), owner in batch])
+            batch = list(self._pending.items())[:_MOST_AT_ONCE]
+            await self._redis.pipeline(self._commands(batch))
             for mark, _ in batch:
                 self._pending.pop(mark, None)
+
+    def _commands(self, batch: list[tuple[tuple[str, str], Owner]]) -> list[tuple[str, ...]]:
+        """Generations are many, one for each call: an hour's share one hash, so that a batch of them is one command."""
+        commands: list[tuple[str, ...]] = []
+        fields: list[str] = []
+        for (kind, name), owner in batch:
+            if kind == "generation":
+                fields += (name, f"{owner.client_id} {owner.key_id}")
+            else:
+                commands.append(self._command(kind, name, owner))
+        if fields:
+            name = self._redis.keys.generations(self._hour())
+            commands += [("HSET", name, *fields), ("EXPIRE", name, str(3600 * (_GENERATION_HOURS + 1)))]
+        return commands
 
     async def _write_soon(self) -> None:
         try:

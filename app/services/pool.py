@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from app.core.clock import Clock
@@ -29,7 +28,7 @@ class KeySource(Protocol):
 
 
 class PoolKey:
-    """One key at work. `authorization` is the ready header value; it shows itself only to the transport."""
+    """One key at work. Entered, it is leased: the call inside counts as in flight. `authorization` is the ready header value."""
 
     __slots__ = ("_authorization", "id", "in_flight", "leases", "masked", "resting_until")
 
@@ -40,6 +39,14 @@ class PoolKey:
         self.leases = 0
         self.resting_until = 0.0
         self._authorization = b"Bearer " + secret.reveal().encode("ascii")
+
+    def __enter__(self) -> PoolKey:
+        self.in_flight += 1
+        self.leases += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.in_flight -= 1
 
     def authorization(self) -> bytes:
         return self._authorization
@@ -83,16 +90,6 @@ class Pool:
     def get(self, key_id: str) -> PoolKey | None:
         """One certain key, whatever its load or rest, if it still serves."""
         return self._keys.get(key_id)
-
-    @contextmanager
-    def lease(self, key: PoolKey) -> Iterator[PoolKey]:
-        """Counts a call as in flight on the key for as long as the block runs."""
-        key.in_flight += 1
-        key.leases += 1
-        try:
-            yield key
-        finally:
-            key.in_flight -= 1
 
     def rest(self, key: PoolKey, span_s: float) -> None:
         """Passes over the key for a while."""

@@ -120,7 +120,7 @@ class Proxy:
         while True:
             key = self._next_key(owner, tried)
             tried.add(key.id)
-            with self._pool.lease(key):
+            with key:
                 call.key = key
                 if await self._try(call, caller, key, target, headers, body, self._may_repeat(owner, tried)):
                     return

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
+from functools import lru_cache
 
 from app.core.clock import Clock
 from app.core.redis import RedisManager, RedisUnavailable
@@ -23,11 +24,16 @@ _RETRY_S = 1.0
 _KEPT_S = 40 * 86_400
 
 
-def periods(wall_s: float) -> tuple[str, str, str]:
-    """The names of the running day, week (its Monday) and month, in UTC."""
-    today = datetime.fromtimestamp(wall_s, UTC).date()
+@lru_cache(maxsize=8)
+def _periods_of(day: int) -> tuple[str, str, str]:
+    today = date(1970, 1, 1) + timedelta(days=day)
     monday = today - timedelta(days=today.weekday())
     return f"d:{today}", f"w:{monday}", f"m:{today:%Y-%m}"
+
+
+def periods(wall_s: float) -> tuple[str, str, str]:
+    """The names of the running day, week (its Monday) and month, in UTC."""
+    return _periods_of(int(wall_s // 86_400))
 
 
 class Tally:

@@ -35,7 +35,7 @@ def _is_installed() -> bool:
 
 def _install(npm: str) -> None:
     words = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    done = subprocess.run(words, cwd=HERE, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         pytest.skip(f"LOUD: npm ci failed, JavaScript tests were left out: {done.stderr[-300:]}")
     _STAMP.touch()

@@ -1,6 +1,6 @@
 """OpenRouter's own description of its API: found outside the repository, made into requests, and mocked by Prism.
 
-The files are OpenRouter's, so they are never copied here; a temporary copy for Prism has only its paths moved below /api/v1.
+The files are OpenRouter's, so they are never copied here; in Prism's temporary copy the paths are moved below /api/v1.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ ABSENT = (
 )
 FOUND = ENDPOINTS.is_file() and OPENAPI.is_file()
 _BOUNDARY = "operation-boundary"
+_TEXTS = {
+    "uuid": "550e8400-e29b-41d4-a716-446655440000",
+    "date-time": "2026-01-01T00:00:00Z",
+    "date": "2026-01-01",
+    "uri": "https://example.com",
+    "email": "a@example.com",
+}
 
 
 @dataclass(frozen=True)
@@ -113,16 +120,12 @@ def sample(schema: dict[str, Any], depth: int = 0) -> Any:
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
         wanted = schema.get("required", [])
-        return (
-            {}
-            if depth > 6
-            else {n: sample(s, depth + 1) for n, s in schema.get("properties", {}).items() if n in wanted}
-        )
+        fields = schema.get("properties", {}) if depth <= 6 else {}
+        return {name: sample(part, depth + 1) for name, part in fields.items() if name in wanted}
     if kind == "array":
         return [sample(schema.get("items", {}), depth + 1)] if schema.get("minItems", 0) else []
     if kind == "string":
-        return {"uuid": "550e8400-e29b-41d4-a716-446655440000", "date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01",
-                "uri": "https://example.com", "email": "a@example.com"}.get(schema.get("format", ""), "x" * schema.get("minLength", 1))  # fmt: skip
+        return _TEXTS.get(schema.get("format", ""), "x" * schema.get("minLength", 1))
     return {"integer": schema.get("minimum", 1), "number": schema.get("minimum", 1), "boolean": True}.get(kind)
 
 

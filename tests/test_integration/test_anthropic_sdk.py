@@ -114,9 +114,11 @@ def test_errors_keep_their_class(
 
 def test_wrong_key_is_401_in_anthropics_shape(gateway: GatewayProcess) -> None:
     """The gateway's own refusal has the shape of the API that was called."""
-    with Anthropic(base_url=gateway.origin, api_key="wrong", max_retries=0) as client:
-        with pytest.raises(anthropic.AuthenticationError) as caught:
-            client.messages.create(model=MODEL, max_tokens=16, messages=[{"role": "user", "content": "Hi"}])
+    with (
+        Anthropic(base_url=gateway.origin, api_key="wrong", max_retries=0) as client,
+        pytest.raises(anthropic.AuthenticationError) as caught,
+    ):
+        client.messages.create(model=MODEL, max_tokens=16, messages=[{"role": "user", "content": "Hi"}])
     body = caught.value.body
     assert isinstance(body, dict)
     assert body["type"] == "error"
@@ -126,15 +128,16 @@ def test_wrong_key_is_401_in_anthropics_shape(gateway: GatewayProcess) -> None:
 
 def test_cut_stream_is_raised(client: Anthropic) -> None:
     """A stream that breaks upstream ends with an error event, never as a finished message."""
-    kinds = []
-    with (
-        pytest.raises((anthropic.APIError, ValueError)),
-        client.messages.stream(
-            model="sim/stream-cut", max_tokens=64, messages=[{"role": "user", "content": "Hi"}]
-        ) as stream,
-    ):
-        for event in stream:
-            kinds.append(event.type)
+    kinds: list[str] = []
+
+    def read() -> None:
+        ask = {"model": "sim/stream-cut", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
+        with client.messages.stream(**ask) as stream:
+            for event in stream:
+                kinds.append(event.type)
+
+    with pytest.raises((anthropic.APIError, ValueError)):
+        read()
     assert "message_start" in kinds
     assert "message_stop" not in kinds
 

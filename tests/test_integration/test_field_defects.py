@@ -6,14 +6,16 @@ Numbers follow the list of those defects. Where another test already proves the 
      3  a failure of the gateway killed keys     test_passthrough.test_statuses_and_error_bodies_are_relayed
     12  cookie and address sent to OpenRouter    test_passthrough.test_what_never_reaches_upstream
     16  keys echoed by uploads                   test_process_life.test_keys_by_the_command_line
-    25  no Bearer; preflight answered with 401   test_hostile_requests.test_which_credential_counts, test_preflight_needs_no_key
+    25  no Bearer; preflight answered with 401   test_hostile_requests.test_which_credential_counts,
+                                                 test_hostile_requests.test_preflight_needs_no_key
     26  base URLs that lead to the wrong path    test_process_life.test_every_form_of_the_base_url
     32  streams cut after 30 s                   config: first_byte_timeout_s, idle_timeout_s; 503 below
-    33  bodies and queries changed on the way    test_passthrough.test_json_bodies_are_never_rewritten, test_query_strings…, test_methods
+    33  bodies and queries changed on the way    test_passthrough.test_json_bodies_are_never_rewritten,
+                                                 test_query_strings_are_kept_to_the_byte, test_methods
     34  layers that break streams                test_passthrough.test_events_are_not_held_back, test_broken_streams
     35  Redis may evict keys                     tests/test_core/test_embedded (noeviction)
 
-Later issues: 6-11, 13-15, 19, 20, 23, 24, 27 (panel and logs), 18 (limits), 28, 29 (the pool), 36 (health probes of keys).
+Later issues: 6-11, 13-15, 19, 20, 23, 24, 27 (panel and logs), 18 (limits), 28, 29 (the pool), 36 (key probes).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import openai
 import pytest
@@ -279,12 +279,20 @@ def test_retry_after_and_limits_reach_the_client(tired_client: OpenAI) -> None:
 def test_wrong_key_is_401_with_a_hint(gateway: GatewayProcess) -> None:
     """A key that is none of the gateway's is refused by the gateway, and never shown again."""
     for wrong in ("sk-or-v1-" + "0" * 64, "gw_live_" + "x" * 49, "nonsense"):
-        with OpenAI(base_url=gateway.base_url, api_key=wrong, max_retries=0) as client:
-            with pytest.raises(openai.AuthenticationError) as caught:
-                client.chat.completions.create(model=CHAT_MODEL, messages=[{**USER, "content": "Hi"}])
+        with (
+            OpenAI(base_url=gateway.base_url, api_key=wrong, max_retries=0) as client,
+            pytest.raises(openai.AuthenticationError) as caught,
+        ):
+            client.chat.completions.create(model=CHAT_MODEL, messages=[{**USER, "content": "Hi"}])
         assert caught.value.status_code == 401
         assert wrong not in caught.value.response.text
         assert caught.value.body["message"]
+
+
+def _read(stream: Iterable[object], seen: list[object]) -> None:
+    """Keeps what came before an exception."""
+    for chunk in stream:
+        seen.append(chunk)
 
 
 def test_error_in_the_middle_of_a_stream_is_raised(client: OpenAI) -> None:
@@ -292,20 +300,18 @@ def test_error_in_the_middle_of_a_stream_is_raised(client: OpenAI) -> None:
     stream = client.chat.completions.create(
         model="sim/stream-mid-error", messages=[{**USER, "content": "Hi"}], stream=True
     )
-    seen = []
+    seen: list[object] = []
     with pytest.raises(openai.APIError):
-        for chunk in stream:
-            seen.append(chunk)
+        _read(stream, seen)
     assert seen
 
 
 def test_cut_stream_is_raised_and_not_taken_for_whole(client: OpenAI) -> None:
     """When OpenRouter's connection breaks, the gateway's error event does the same."""
     stream = client.chat.completions.create(model="sim/stream-cut", messages=[{**USER, "content": "Hi"}], stream=True)
-    seen = []
+    seen: list[object] = []
     with pytest.raises((openai.APIError, ValueError)) as caught:
-        for chunk in stream:
-            seen.append(chunk)
+        _read(stream, seen)
     assert seen
     assert not isinstance(caught.value, openai.APIStatusError)
 

@@ -1,4 +1,4 @@
-"""What crosses the gateway crosses it to the byte, and what must not cross it does not: both directions, on raw sockets."""
+"""What crosses the gateway crosses it to the byte, and what must not cross does not: both ways, on raw sockets."""
 
 from __future__ import annotations
 
@@ -265,8 +265,8 @@ def test_cookies_are_never_kept(wire: Wire) -> None:
 def test_request_id_goes_in_and_out(wire: Wire) -> None:
     """A caller's request id comes back; without one there is a new one; a bad one is not echoed."""
     assert (
-        call(wire.port, "GET", "/v1/x", headers=[("X-Request-ID", "mine-1")], key=wire.key).first("x-request-id")
-        == "mine-1"
+        call(wire.port, "GET", "/v1/x", headers=[("X-Request-ID", "mine-0001")], key=wire.key).first("x-request-id")
+        == "mine-0001"
     )
     first, second = (call(wire.port, "GET", "/v1/x", key=wire.key).first("x-request-id") for _ in range(2))
     assert first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from openai import OpenAI
 
@@ -39,9 +41,10 @@ def test_twenty_streams_on_one_good_key_of_three(
             assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
             assert chunks[-1].usage is not None
     assert len(own_simulator.control("bill")["rows"]) == 20
-    outcomes = {line.get("outcome") for line in gateway.log_lines() if line.get("route") == "chat/completions"}
-    assert outcomes <= {"served", "rescued"}
-    assert "rescued" in outcomes
+    lines = [line for line in gateway.log_lines() if line.get("route") == "chat/completions"]
+    # A client may hang up between [DONE] and the end of the body.
+    assert {line["event"] for line in lines} <= {"request served", "client left early"}
+    assert any(len(line.get("tries", [])) > 1 for line in lines)
 
 
 def test_a_key_that_is_cut_off_while_calls_run(own_gateway: GatewayMaker, own_simulator: SimulatorThread) -> None:
@@ -49,7 +52,7 @@ def test_a_key_that_is_cut_off_while_calls_run(own_gateway: GatewayMaker, own_si
     keys = own_simulator.new_keys(3)
     gateway = own_gateway(own_simulator.base_url, keys=keys)
     client = gateway.create_client("rescue")
-    ids = {one["id"] for one in __import__("json").loads(gateway.cli("keys", "list", "--json").stdout)}
+    ids = {one["id"] for one in json.loads(gateway.cli("keys", "list", "--json").stdout)}
     with OpenAI(base_url=gateway.base_url, api_key=client.key, max_retries=0) as sdk:
         for number in range(20):
             if number == 5:

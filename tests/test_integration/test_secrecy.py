@@ -19,6 +19,11 @@ from tests.test_integration.wire_tools import Reply, call, call_json, raw_call
 PROMPT = "PROMPTCANARY7f3a"
 ANSWER = "ANSWERCANARY91cc"
 QUERY = "QUERYCANARY55d0"
+BUSY = [("Cookie", f"session={PROMPT}"), ("X-Request-ID", "busy-hour-0001")]
+FAULTY = [
+    *("sim/400-invalid", "sim/401", "sim/402-credits", "sim/403-moderation", "sim/404-model", "sim/429-plain"),
+    *("sim/500", "sim/502", "sim/200-error", "sim/garbage", "sim/403-html"),
+]
 PEPPER = "pepper-canary-0123456789-0123456789"
 SESSION_SECRET = "session-secret-canary-0123456789-0123456789"
 
@@ -57,9 +62,7 @@ def session(simulator: SimulatorThread) -> Iterator[Session]:
 
 def _calls(port: int, key: str) -> Iterator[Reply]:
     messages = [{"role": "user", "content": PROMPT}]
-    models = [CHAT_MODEL, "sim/400-invalid", "sim/401", "sim/402-credits", "sim/403-moderation", "sim/404-model", "sim/429-plain",
-              "sim/500", "sim/502", "sim/200-error", "sim/garbage", "sim/403-html"]  # fmt: skip
-    for model in models:
+    for model in (CHAT_MODEL, *FAULTY):
         yield call_json(port, f"/v1/chat/completions?tag={QUERY}", {"model": model, "messages": messages}, key=key)
     for model in (CHAT_MODEL, "sim/stream-first-error", "sim/stream-mid-error", "sim/stream-cut"):
         yield call_json(port, "/v1/chat/completions", {"model": model, "messages": messages, "stream": True}, key=key)
@@ -82,7 +85,11 @@ def _calls(port: int, key: str) -> Iterator[Reply]:
         f"x?api_key={key}",
     ):
         yield call(
-            port, "GET", f"/v1/{path}", key=key, headers=[("Cookie", f"session={PROMPT}"), ("X-Request-ID", "ok-1")]
+            port,
+            "GET",
+            f"/v1/{path}",
+            key=key,
+            headers=BUSY,
         )
     yield call(port, "POST", "/v1/chat/completions", key=key, body=b'{"model": NaN "' + PROMPT.encode() + b'"}')
 
@@ -140,7 +147,7 @@ def test_the_log_is_one_json_object_a_line(session: Session) -> None:
 
 def test_each_call_is_one_line(session: Session) -> None:
     """The request log tells route, status and time of each call, under the caller's request id."""
-    mine = [line for line in session.gateway.log_lines() if line.get("request_id") == "ok-1"]
+    mine = [line for line in session.gateway.log_lines() if line.get("request_id") == "busy-hour-0001"]
     assert len([line for line in mine if "status" in line]) == 9
 
 

@@ -1,4 +1,4 @@
-"""HTTP without a library in between: an upstream of plain sockets that keeps every byte, and a client that sends any byte."""
+"""HTTP with no library in between: an upstream of sockets that keeps every byte, and a client that sends any byte."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def plain_answer(request: Received, line: Line) -> None:
 
 
 class RawUpstream:
-    """A threaded HTTP/1.1 server of plain sockets. `handler` answers; `received` keeps all but the gateway's own probes."""
+    """A threaded HTTP/1.1 server of sockets. `handler` answers; `received` keeps all but the gateway's own probes."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -260,7 +260,7 @@ def call_json(port: int, target: str, value: Any, *, key: str, headers: Pairs | 
 
 
 def raw_call(port: int, data: bytes, *, timeout: float = 10.0) -> bytes:
-    """Sends these very bytes; everything that comes back until the gateway closes (ask for that with Connection: close)."""
+    """Sends these very bytes; everything that comes back until the gateway closes (ask for it: Connection: close)."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(data)
         return read_to_end(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from app.core.clock import SystemClock
 from app.core.tasks import TaskSet
 from app.services.owners import Owner, Owners
 from tests.redis_server import RedisServer
@@ -17,7 +18,7 @@ async def test_a_mark_is_seen_at_once_and_by_others_soon(redis_server: RedisServ
     """The worker that saw the id knows at once; another one after the batch was written."""
     async with manager(redis_server) as redis:
         tasks = TaskSet()
-        here, there = Owners(redis, tasks), Owners(redis, tasks)
+        here, there = Owners(redis, tasks, SystemClock()), Owners(redis, tasks, SystemClock())
         here.mark("generation", "gen-1", ALICE)
         assert await here.find("generation", "gen-1") == ALICE
 
@@ -35,7 +36,7 @@ async def test_the_first_maker_owns(redis_server: RedisServer) -> None:
     """Naming somebody else's object does not take it over."""
     async with manager(redis_server) as redis:
         tasks = TaskSet()
-        owners = Owners(redis, tasks)
+        owners = Owners(redis, tasks, SystemClock())
         await owners.mark_now("file", "file-1", ALICE)
         await owners.mark_now("file", "file-1", BOB)
 
@@ -47,7 +48,7 @@ async def test_marks_wait_for_redis(redis_server: RedisServer) -> None:
     """While Redis is away marks are kept, answered from memory, and written when it is back."""
     async with manager(redis_server) as redis:
         tasks = TaskSet()
-        owners = Owners(redis, tasks)
+        owners = Owners(redis, tasks, SystemClock())
         redis_server.kill()
         await owners.mark_now("file", "file-1", ALICE)
         assert await owners.find("file", "file-1") == ALICE
@@ -58,5 +59,5 @@ async def test_marks_wait_for_redis(redis_server: RedisServer) -> None:
                 break
             await asyncio.sleep(0.1)
 
-        assert await Owners(redis, tasks).find("file", "file-1") == ALICE
+        assert await Owners(redis, tasks, SystemClock()).find("file", "file-1") == ALICE
         await tasks.close()

@@ -68,7 +68,7 @@ def test_a_key_that_stays_keeps_its_counts() -> None:
     pool = pool_of("a", "b")
     key = pool.get("a")
     assert key is not None
-    with pool.lease(key):
+    with key:
         pool.rest(key, 10)
         pool.replace([record("a"), record("c")], Source())
         again = pool.get("a")
@@ -109,7 +109,7 @@ def test_an_idle_pool_takes_turns() -> None:
     for _ in range(9):
         key = pool.take(())
         assert key is not None
-        with pool.lease(key):
+        with key:
             used.append(key.id)
 
     assert [used.count(name) for name in "abc"] == [3, 3, 3]
@@ -126,7 +126,7 @@ def test_in_flight_ends_at_zero(seed: int) -> None:
         if key is None or depth == 0:
             return
         before = key.in_flight
-        with pool.lease(key):
+        with key:
             assert key.in_flight == before + 1
             if choice.random() < 0.3:
                 raise ValueError

@@ -1,0 +1,185 @@
+"""The deeds on OpenRouter keys: take one in, change its state, forget it, find out what it is. Kept only sealed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from app.core.clock import Clock
+from app.core.redis import RedisUnavailable
+from app.core.security import (
+    OPENROUTER_KEY_RE,
+    KeyRing,
+    SealBroken,
+    Secret,
+    mask_openrouter_key,
+    openrouter_key_id,
+)
+from app.models.keys import KeyKind, KeyState, OpenRouterKey
+from app.services.key_import import ImportOutcome
+from app.services.key_names import KeyRefused, named, presentable
+from app.services.key_store import ConflictError, Deed, KeyStore, RecordKind
+from app.services.key_view import KeyView
+from app.services.upstream_api import KeyFacts, ProbeFailed
+
+log = logging.getLogger(__name__)
+
+_PROBE_REST_S: Final = 30.0
+_TRIES: Final = 5
+
+
+class Probe(Protocol):
+    """Asks OpenRouter what a key is."""
+
+    async def describe(self, secret: Secret) -> KeyFacts: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AddedKey:
+    """`known`: it was there before, and nothing was changed."""
+
+    record: OpenRouterKey
+    known: bool = False
+
+
+class OpenRouterKeys:
+    """Every deed is stored first, and then taken into the view."""
+
+    def __init__(self, store: KeyStore, view: KeyView, ring: KeyRing, clock: Clock, probe: Probe | None) -> None:
+        self._shelf = store.openrouter
+        self._view = view
+        self._ring = ring
+        self._clock = clock
+        self._probe = probe
+        self._no_probe_before = float("-inf")
+
+    def secret_of(self, key_id: str) -> Secret:
+        """Opened anew each time, so that no more plain keys lie in memory than serve. Raises SealBroken, also for
+        another key's value.
+        """
+        secret = self._ring.unseal(self._view.openrouter[key_id].sealed, context=_sealed_context(key_id))
+        if openrouter_key_id(secret.reveal()) != key_id:
+            raise SealBroken
+        return secret
+
+    async def add(self, key: str, *, label: str, by: str) -> AddedKey:
+        """A known key is left as it is. Raises KeyRefused, RedisUnavailable."""
+        if not OPENROUTER_KEY_RE.fullmatch(key):
+            raise KeyRefused("This does not look like an OpenRouter key (sk-or-…).")
+        key_id = openrouter_key_id(key)
+        known = self._view.openrouter.get(key_id)
+        if known is not None:
+            return AddedKey(known, known=True)
+        label = presentable(label, "label", least=0)
+        kind = await self._ask(Secret(key))
+        record = OpenRouterKey(
+            id=key_id,
+            sealed=self._ring.seal(key, context=_sealed_context(key_id)),
+            masked=mask_openrouter_key(key),
+            label=label,
+            kind=kind,
+            added_at=self._clock.wall_s(),
+        )
+        try:
+            return AddedKey(await self._put(record, by, "add"))
+        except ConflictError:
+            await self._view.resync()
+            return AddedKey(self.find(key_id), known=True)
+
+    async def import_one(self, key: str, by: str) -> ImportOutcome:
+        """The same, with what became of it as a word."""
+        try:
+            added = await self.add(key, label="", by=by)
+        except KeyRefused:
+            return ImportOutcome.REFUSED
+        except RedisUnavailable:
+            return ImportOutcome.FAILED
+        if added.known:
+            return ImportOutcome.KNOWN
+        return ImportOutcome.MANAGEMENT if added.record.kind is KeyKind.MANAGEMENT else ImportOutcome.ADDED
+
+    async def set_state(self, name: str, state: KeyState, *, by: str) -> OpenRouterKey:
+        """Raises NoSuchKey, ConflictError, RedisUnavailable."""
+        for _ in range(_TRIES):
+            record = self.find(name)
+            if record.state is state:
+                return record
+            try:
+                return await self._put(msgspec.structs.replace(record, state=state), by, state.value)
+            except ConflictError:
+                await self._view.resync()
+        raise ConflictError
+
+    async def delete(self, name: str, *, by: str) -> OpenRouterKey:
+        """Raises NoSuchKey, ConflictError, RedisUnavailable."""
+        for _ in range(_TRIES):
+            record = self.find(name)
+            try:
+                version = await self._shelf.drop(record, self._deed(record, by, "delete", record.state, ""))
+            except ConflictError:
+                await self._view.resync()
+                continue
+            self._view.drop_openrouter(record.id, version)
+            log.info("openrouter key deleted", extra={"key": record.masked, "by": by})
+            return record
+        raise ConflictError
+
+    def find(self, name: str) -> OpenRouterKey:
+        """Raises NoSuchKey."""
+        return named(name, self._view.openrouter.values())
+
+    async def verify(self) -> None:
+        """Asks OpenRouter about the keys that nobody could be asked about when they were added."""
+        for record in list(self._view.openrouter.values()):
+            if record.kind is not KeyKind.UNVERIFIED or record.state is not KeyState.ENABLED:
+                continue
+            try:
+                kind = await self._ask(self.secret_of(record.id))
+                if kind is not KeyKind.UNVERIFIED:
+                    await self._put(msgspec.structs.replace(record, kind=kind), "gateway", "verify")
+            except KeyRefused:
+                log.warning("openrouter key unknown", extra={"key": record.masked})
+            except (SealBroken, ConflictError, KeyError):
+                continue  # broken, changed or deleted meanwhile: the next round sees what is left to do
+
+    async def _ask(self, secret: Secret) -> KeyKind:
+        """What OpenRouter says of a key; unverified where nobody can be asked. Raises KeyRefused."""
+        if self._probe is None or self._clock.monotonic_s() < self._no_probe_before:
+            return KeyKind.UNVERIFIED
+        try:
+            facts = await self._probe.describe(secret)
+        except ProbeFailed as failure:
+            if failure.unknown_key:
+                raise KeyRefused("OpenRouter does not know this key (401).") from None
+            if failure.unreachable:
+                # Or else a long list would wait for one time-out after the other.
+                self._no_probe_before = self._clock.monotonic_s() + _PROBE_REST_S
+            return KeyKind.UNVERIFIED
+        return KeyKind.MANAGEMENT if facts.is_management else KeyKind.INFERENCE
+
+    async def _put(self, record: OpenRouterKey, by: str, what: str) -> OpenRouterKey:
+        before = self._view.openrouter.get(record.id)
+        deed = self._deed(record, by, what, before.state if before else "", record.state)
+        stored, version = await self._shelf.put(record, deed)
+        self._view.put_openrouter(stored, version)
+        log.info("openrouter key changed", extra={"deed": what, "key": stored.masked, "by": by})
+        return stored
+
+    def _deed(self, record: OpenRouterKey, by: str, what: str, before: str, after: str) -> Deed:
+        return Deed(
+            at=self._clock.wall_s(),
+            by=by,
+            deed=what,
+            kind=RecordKind.OPENROUTER,
+            id=record.id,
+            name=record.masked,
+            before=before,
+            after=after,
+        )
+
+
+def _sealed_context(key_id: str) -> str:
+    return f"openrouter-key/{key_id}"
