@@ -37,6 +37,13 @@ def key_answer(client: ClientKey, spent: Spent) -> dict[str, Any]:
             "is_provisioning_key": False,
             "expires_at": _instant(client.expires_at),
             "creator_user_id": None,
+            "organization_id": None,
+            "workspace_id": None,
+            "allowed_data_regions": ["global"],
+            "budgets": [],
+            "effective_budget": None,
+            # The pool's account has such a quota, a client key has none.
+            "free_model_daily_requests": {"used": 0, "limit": 0, "remaining": 0},
             "rate_limit": {"requests": -1, "interval": "10s", "note": "This field is deprecated and safe to ignore."},
         }
     }

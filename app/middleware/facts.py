@@ -13,7 +13,7 @@ import msgspec
 from app.core.errors import Fault
 from app.models.keys import ClientKey
 
-_ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9-]{8,64}")
+_ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 class Facts(msgspec.Struct):

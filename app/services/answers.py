@@ -11,16 +11,14 @@ from typing import Protocol
 import msgspec
 
 from app.core.errors import Fault, GatewayError
-from app.core.security import redact_bytes
 from app.models.exchange import Route, Skin
-from app.services.splice import without_members
+from app.services.cleaning import without_account
 from app.services.sse import Scanner, SseScanner
 from app.services.wire import header
 from app.transport import Answer, Origin, TransportError
 
 # An error longer than this is none; a finished batch may carry its results.
 _LONGEST_WHOLE = 64 * 1024 * 1024
-_ACCOUNT_MEMBERS = frozenset({b'"user_id"'})
 
 
 class AnswerCutError(Exception):
@@ -84,14 +82,7 @@ async def discard(answer: Answer) -> None:
 
 def cleaned(status: int, body: bytes) -> bytes:
     """An error body without the pool's account and without anything that looks like a key."""
-    if status < 400:
-        return body
-    body = redact_bytes(body)
-    return without_members(body, _ACCOUNT_MEMBERS) if b'"user_id"' in body and is_json_object(body) else body
-
-
-def is_json_object(body: bytes) -> bool:
-    return body.lstrip()[:1] == b"{"
+    return without_account(body) if status >= 400 else body
 
 
 def id_in(body: bytes) -> str:
@@ -118,7 +109,7 @@ class Links:
         return self._pattern.sub(lambda _: b'"' + public_base + b"/api", body)
 
     def redirect(self, answer: Head) -> list[tuple[bytes, bytes]]:
-        """The Location of a redirect inside OpenRouter's API, on this side. Any other redirect is refused with a 502."""
+        """The Location of a redirect inside OpenRouter's API, on this side. Any other is refused with a 502."""
         location = header(answer.headers, b"location")
         if not location:
             return []

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import Protocol, Self
 
 from app.core.clock import Clock
 from app.core.errors import Fault, GatewayError
@@ -28,7 +28,10 @@ class KeySource(Protocol):
 
 
 class PoolKey:
-    """One key at work. Entered, it is leased: the call inside counts as in flight. `authorization` is the ready header value."""
+    """One key at work. Entered, it is leased: the call inside counts as in flight.
+
+    `authorization` is the ready header value; it shows itself only to the transport.
+    """
 
     __slots__ = ("_authorization", "id", "in_flight", "leases", "masked", "resting_until")
 
@@ -40,7 +43,7 @@ class PoolKey:
         self.resting_until = 0.0
         self._authorization = b"Bearer " + secret.reveal().encode("ascii")
 
-    def __enter__(self) -> PoolKey:
+    def __enter__(self) -> Self:
         self.in_flight += 1
         self.leases += 1
         return self

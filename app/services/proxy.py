@@ -20,6 +20,7 @@ from app.core.redis import RedisUnavailable
 from app.models.exchange import Outcome, Route
 from app.models.keys import ClientKey
 from app.services import answers
+from app.services.cleaning import Cleaner, NoCleaner, cleaner_for, is_error_object
 from app.services.judge import RELAY, judge_status
 from app.services.owners import Owner, Owners
 from app.services.pool import Pool, PoolKey
@@ -108,7 +109,10 @@ class Proxy:
             if not caller.gone:
                 await self._say_goodbye(call, caller)
                 raise
-            call.outcome, call.status = Outcome.LEFT, 499
+            if call.scanner.finished:
+                call.outcome = Outcome.SERVED  # it hung up on the last event, having all it came for
+            else:
+                call.outcome, call.status = Outcome.LEFT, 499
         finally:
             self._settle(call)
 
@@ -224,15 +228,28 @@ class Proxy:
         await caller.end()
 
     async def _relay_stream(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
-        call.scanner = scanner_for(header(answer.headers, b"content-type")) if call.route.inference else NoScanner()
+        content_type = header(answer.headers, b"content-type")
+        call.scanner = scanner_for(content_type) if call.route.inference else NoScanner()
         feed = call.scanner.feed
+        cleaner: Cleaner = cleaner_for(content_type) if call.route.inference else NoCleaner()
+        try:
+            piece = await answer.chunk()
+        except TransportError as error:
+            raise answers.unreachable(error) from None
         headers = self._head(call, answer, key)
+        if is_error_object(piece):
+            # It will be shorter than upstream said.
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
         call.begun = True
         await caller.begin(answer.status, headers)
         try:
-            while piece := await answer.chunk():
+            while piece:
                 feed(piece)
-                await caller.write(piece)
+                if cleaned := cleaner.feed(piece):
+                    await caller.write(cleaned)
+                piece = await answer.chunk()
+            if left := cleaner.rest():
+                await caller.write(left)
         except TransportError as error:
             call.tries[-1] = (key.id, error.code)
             call.outcome = Outcome.FAILED

@@ -5,6 +5,7 @@ Pure: bytes in, facts out; it never changes, delays or judges what flows. Anythi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 NANO = 1_000_000_000
+_LAST_EVENT = re.compile(rb"^(?:data: ?\[DONE\]|event: ?message_stop)\r?$", re.MULTILINE)
 _MOST_KEPT = 4 * 1024 * 1024
 
 
@@ -85,13 +87,17 @@ class Scanner(Protocol):
     @property
     def between_events(self) -> bool: ...
 
+    @property
+    def finished(self) -> bool: ...
+
 
 class SseScanner:
     """Follows a stream of server-sent events, whatever its line ends and wherever its pieces are cut."""
 
-    __slots__ = ("_rest", "_tail", "_usage_line")
+    __slots__ = ("_rest", "_tail", "_usage_line", "finished")
 
     def __init__(self) -> None:
+        self.finished = False
         self._rest = b""
         self._usage_line = b""
         self._tail = b"\n\n"
@@ -103,6 +109,8 @@ class SseScanner:
             for line in text[:end].split(b"\n"):
                 if b'"usage"' in line and line.startswith(b"data:"):
                     self._usage_line = line
+        if b"[DONE]" in text or b"message_stop" in text:
+            self.finished = self.finished or _LAST_EVENT.search(text[:end]) is not None
         if end:
             self._tail = (self._tail + text[:end])[-4:] if end < 4 else text[end - 4 : end]
         self._rest = text[end:] if len(text) - end <= _MOST_KEPT else b""
@@ -139,6 +147,10 @@ class JsonScanner:
     def between_events(self) -> bool:
         return False
 
+    @property
+    def finished(self) -> bool:
+        return False
+
 
 class NoScanner:
     """For answers that have nothing to tell: audio, images, files."""
@@ -154,6 +166,10 @@ class NoScanner:
 
     @property
     def between_events(self) -> bool:
+        return False
+
+    @property
+    def finished(self) -> bool:
         return False
 
 

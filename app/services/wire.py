@@ -49,13 +49,18 @@ def request_headers(received: Headers) -> list[tuple[bytes, bytes]]:
     """A client's headers as upstream may see them; the pool key is added by whoever holds the lease."""
     denied = REQUEST_DENIED
     kept = [pair for pair in received if pair[0] not in denied]
-    connection = header(received, b"connection")
-    if connection and connection.lower() not in _PLAIN_CONNECTION:
-        named = {token.strip().lower() for token in connection.split(b",")} - _NEVER_DROPPED
-        kept = [pair for pair in kept if pair[0] not in named]
+    kept = _without_named(kept, header(received, b"connection"))
     # The bytes are relayed as they come and are looked at on their way: they must not be compressed.
     kept.append((b"accept-encoding", b"identity"))
     return kept
+
+
+def _without_named(kept: list[tuple[bytes, bytes]], connection: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers that `Connection` names are for one hop only, whatever they are called."""
+    if not connection or connection.lower() in _PLAIN_CONNECTION:
+        return kept
+    named = {token.strip().lower() for token in connection.split(b",")} - _NEVER_DROPPED
+    return [pair for pair in kept if pair[0] not in named]
 
 
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
@@ -65,7 +70,8 @@ _NEVER_DROPPED = frozenset({b"content-type"})
 def response_headers(received: Headers) -> list[tuple[bytes, bytes]]:
     """Upstream's headers as a client may see them, in their order."""
     denied = RESPONSE_DENIED
-    return [pair for pair in received if pair[0] not in denied]
+    kept = [pair for pair in received if pair[0] not in denied]
+    return _without_named(kept, header(received, b"connection"))
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:

@@ -1,61 +1,85 @@
-"""Lists of keys, line by line."""
+"""Lists of keys as people paste them."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.services.key_import import Candidate, ImportLine, ImportOutcome, ImportReport, candidates
+from tests.test_services.key_workers import openrouter_key
 
-A, B, C = ("sk-or-v1-" + sign * 64 for sign in "abc")
-INVALID, DUPLICATE = ImportOutcome.INVALID, ImportOutcome.DUPLICATE
-
-
-def read(text: str) -> list[tuple[int, str, ImportOutcome | None]]:
-    return [(found.number, found.key, found.outcome) for found in candidates(text)]
+ONE, TWO = openrouter_key(1), openrouter_key(2)
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "numbers"),
     [
         ("", []),
-        ("\n\r\n  \n# nothing\n , ,", []),
-        (A, [(1, A, None)]),
-        (f"\ufeff{A}\r\n{B}\r\n", [(1, A, None), (2, B, None)]),
-        (f"{A}\r{B}", [(1, A, None), (2, B, None)]),
-        (f"# ours\n\n  {A}\t\n'{B}' # Ann's\n\"{C}\"", [(3, A, None), (4, B, None), (5, C, None)]),
-        (f"{A}, {B},\n{C}", [(1, A, None), (1, B, None), (2, C, None)]),
-        (f"{A}\n{B}\n{A}", [(1, A, None), (2, B, None), (3, A, DUPLICATE)]),
-        (f"sk-ant-api03-{'x' * 40}\n{A}", [(1, "sk-ant-api03-" + "x" * 40, INVALID), (2, A, None)]),
-        (f"{A[:-1]}é", [(1, A[:-1] + "é", INVALID)]),
-        (f"{A}\0", [(1, A + "\0", INVALID)]),
-        (f"{A[:30]} {A[30:]}", [(1, A[:30] + " " + A[30:], INVALID)]),
-        (f"{A[:30]}\x0b{A[30:]}", [(1, A[:30] + "\x0b" + A[30:], INVALID)]),
-        (f"{A[:30]}\u2028{A[30:]}", [(1, A[:30] + "\u2028" + A[30:], INVALID)]),
-        (f"Bearer {A}", [(1, f"Bearer {A}", INVALID)]),
+        ("\ufeff", []),
+        ("# nothing\n\n  # but comments\n", []),
+        ("{0}", [1]),
+        ("\ufeff{0}\r\n{1}\r\n", [1, 2]),
+        ("{0}\r{1}", [1, 2]),
+        ("{0}\n\n\n{1}", [1, 4]),
+        ("{0},{1},", [1, 1]),
+        (" \"{0}\" , '{1}' ", [1, 1]),
+        ("\t{0}   # the first\n#{1}\n", [1]),
+        ('"{0}",\n"{1}"', [1, 2]),
     ],
 )
-def test_what_is_read_from_a_list(text: str, found: list[tuple[int, str, ImportOutcome | None]]) -> None:
-    """Every piece is reported with its line; nothing is made of half a key."""
-    assert read(text) == found
+def test_shapes_of_lists(text: str, numbers: list[int]) -> None:
+    """Line ends of all systems, a BOM, commas, quotes, comments and blanks; the lines keep their numbers."""
+    found = list(candidates(text.format(ONE, TWO)))
+    assert [candidate.number for candidate in found] == numbers
+    assert [candidate.key for candidate in found] == [ONE, TWO][: len(numbers)]
+    assert all(candidate.outcome is None for candidate in found)
 
 
-def test_ten_thousand_lines_are_read() -> None:
-    """A long list, with its numbers."""
-    found = read("\n".join(f"sk-or-v1-{number:064}" for number in range(10_000)))
-    assert len(found) == 10_000
-    assert found[-1][0] == 10_000
+def test_duplicates_and_strangers_are_marked() -> None:
+    """A second copy of a key is named by its mask; of what is no key nothing is shown."""
+    found = list(candidates(f"{ONE}\nhunter2-password\n{ONE}\nsk-ant-api03-{'x' * 40}\n{ONE}x y\n"))
+    assert [candidate.outcome for candidate in found] == [
+        None, ImportOutcome.INVALID, ImportOutcome.DUPLICATE, ImportOutcome.INVALID, ImportOutcome.INVALID,
+    ]  # fmt: skip
+    assert [candidate.masked for candidate in found][1::2] == ["", ""]
+    assert found[4].masked == ""
+    assert found[2].masked == f"sk-or-v1-000…{ONE[-4:]}"
 
 
-def test_nothing_is_shown_in_plain() -> None:
-    """Masks only, and nothing at all of what is no key."""
-    assert Candidate(1, A).masked == "sk-or-v1-aaa…aaaa"
-    assert Candidate(1, "my-password", INVALID).masked == ""
-    assert A not in repr(Candidate(1, A))
+@pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\0"])
+def test_odd_line_separators_do_not_part_a_key(sign: str) -> None:
+    """Half a key is never taken for a key."""
+    found = list(candidates(f"{ONE[:40]}{sign}{ONE[40:]}"))
+    assert [candidate.outcome for candidate in found] == [ImportOutcome.INVALID]
 
 
-def test_the_report_counts_and_knows_losses() -> None:
-    """Known keys, duplicates and management keys are no loss; refused ones are."""
-    lines = [ImportLine(number, "m", outcome) for number, outcome in enumerate(ImportOutcome)]
-    assert ImportReport(tuple(lines)).counts() == dict.fromkeys(ImportOutcome, 1)
-    losses = {line.outcome for line in lines if ImportReport((line,)).lost}
-    assert losses == {INVALID, ImportOutcome.REFUSED, ImportOutcome.FAILED}
+def test_ten_thousand_lines() -> None:
+    """A long list is read whole and in order."""
+    found = list(candidates("\r\n".join(map(openrouter_key, range(10_000)))))
+    assert [candidate.number for candidate in found] == list(range(1, 10_001))
+    assert not any(candidate.outcome for candidate in found)
+
+
+@given(st.text(max_size=300), st.text(max_size=50))
+def test_any_text_is_read(before: str, after: str) -> None:
+    """Nothing that can be pasted is an error, and a key on a line of its own is always found."""
+    before = before.replace("#", "").replace('"', "")
+    found = list(candidates(f"{before}\n{ONE}\n{after}"))
+    assert ONE in [candidate.key for candidate in found]
+    assert all(len(candidate.masked) <= 20 for candidate in found)
+
+
+def test_neither_lines_nor_reports_show_a_key() -> None:
+    """A candidate can be printed, and so can a report."""
+    assert ONE not in repr(Candidate(1, ONE))
+    line = ImportLine(1, Candidate(1, ONE).masked, ImportOutcome.ADDED)
+    assert ONE[15:-4] not in repr(ImportReport((line,)))
+
+
+@pytest.mark.parametrize("outcome", list(ImportOutcome))
+def test_what_counts_as_lost(outcome: ImportOutcome) -> None:
+    """A line is lost if its key is not in the store afterwards."""
+    report = ImportReport((ImportLine(1, "", ImportOutcome.KNOWN), ImportLine(2, "", outcome)))
+    assert report.lost is (outcome.value in {"invalid", "refused", "failed"})
+    assert sum(report.counts().values()) == 2

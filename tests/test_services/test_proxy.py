@@ -212,13 +212,30 @@ async def test_a_broken_connection_after_the_request_is_not_repeated(
     assert house.in_flight() == 0
 
 
-@pytest.mark.parametrize("model", ["sim/stream-cut", "sim/hang-after-head"])
-async def test_a_stream_that_breaks_ends_with_an_error_event(house: House, model: str) -> None:
-    """Never as if it were complete."""
-    with pytest.raises(AnswerCutError):
-        call, caller = await house.call(chat(model, stream=True))
+async def test_silence_after_the_head_is_an_error_with_a_status(house: House) -> None:
+    """Nothing has gone to the caller yet, so it is told in plain HTTP."""
+    with pytest.raises(GatewayError) as caught:
+        await house.call(chat("sim/hang-after-head", stream=True))
 
-    assert house.in_flight() == 0
+    assert (caught.value.status, house.in_flight()) == (504, 0)
+
+
+async def test_an_error_under_a_good_status_loses_the_account(house: House) -> None:
+    """Upstream commits 200 early; its error still names the pool's account."""
+    for stream in (False, True):
+        _, caller = await house.call(chat("sim/stream-first-error" if stream else "sim/200-error", stream=stream))
+        assert caller.status == 200
+        assert b'"error"' in caller.answer
+        assert b"user_id" not in caller.answer
+
+
+async def test_hanging_up_on_the_last_event_is_no_leaving(house: House) -> None:
+    """SDKs close as soon as they read [DONE]."""
+    _, whole = await house.call(chat(stream=True))
+
+    call, _ = await house.call(chat(stream=True), leave_after=len(whole.pieces))
+
+    assert (call.outcome, call.status) == (Outcome.SERVED, 200)
 
 
 async def test_the_error_event_is_the_last_thing_of_a_cut_stream(house: House) -> None:

@@ -1,18 +1,20 @@
-"""What OpenRouter says of a key, from good answers and bad ones."""
+"""Asking OpenRouter what a key is, over real sockets."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
+from app import __version__
 from app.core.security import Secret
-from app.services.upstream_api import KeyProbe, ProbeFailed, trusted_authorities
-from tests.key_endpoint import UNKNOWN, KeyEndpoint, Reply, facts, running_key_endpoint
+from app.services import upstream_api
+from app.services.upstream_api import KeyFacts, KeyProbe, ProbeFailed
+from tests.key_endpoint import UNKNOWN, KeyEndpoint, facts, running_key_endpoint
+from tests.test_services.key_workers import openrouter_key
 
-KEY = Secret("sk-or-v1-" + "a" * 64)
+KEY = openrouter_key(1)
 
 
 @pytest.fixture
@@ -21,116 +23,119 @@ def endpoint() -> Iterator[KeyEndpoint]:
         yield running
 
 
-@asynccontextmanager
-async def probing(endpoint: KeyEndpoint) -> AsyncIterator[KeyProbe]:
-    probe = KeyProbe(endpoint.settings())
-    try:
-        yield probe
-    finally:
-        await probe.close()
+@pytest.fixture
+async def probe(endpoint: KeyEndpoint) -> AsyncIterator[KeyProbe]:
+    asker = KeyProbe(endpoint.settings())
+    yield asker
+    await asker.close()
 
 
-@pytest.mark.parametrize(
-    ("fields", "management"),
-    [
-        ({}, False),
-        ({"is_management_key": True}, True),
-        ({"is_provisioning_key": True}, True),
-        ({"is_management_key": None, "is_provisioning_key": None}, False),
-        ({"is_management_key": False, "is_provisioning_key": True}, True),
-    ],
-)
-async def test_a_management_key_is_recognised(endpoint: KeyEndpoint, fields: dict[str, bool], management: bool) -> None:
-    """By its new flag or by the old one."""
-    endpoint.default = facts(**fields)
-    async with probing(endpoint) as probe:
-        assert (await probe.describe(KEY)).is_management is management
+async def failure(probe: KeyProbe) -> ProbeFailed:
+    with pytest.raises(ProbeFailed) as caught:
+        await probe.describe(Secret(KEY))
+    assert KEY[12:] not in repr(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value
 
 
-async def test_facts_are_read_and_strangers_ignored(endpoint: KeyEndpoint) -> None:
-    """Fields that OpenRouter may add do no harm."""
-    endpoint.default = facts(
-        limit=5, limit_remaining=4.5, organization_id="org", creator_user_id="user", new={"x": [1]}
+async def test_a_good_answer(endpoint: KeyEndpoint, probe: KeyProbe) -> None:
+    """What is known is read, what is unknown is passed over; the request is GET /api/v1/key with the key."""
+    endpoint.default = facts(limit=5, limit_remaining=4.5, organization_id="o", new_field={"a": [1]})
+    found = await probe.describe(Secret(KEY))
+    assert found == KeyFacts(
+        label="sk-or-v1-0e6...1c96", limit=5, limit_remaining=4.5, organization_id="o", is_management_key=False
     )
-    async with probing(endpoint) as probe:
-        found = await probe.describe(KEY)
-    assert (found.limit, found.limit_remaining, found.organization_id, found.creator_user_id) == (5, 4.5, "org", "user")
-
-
-async def test_the_question_is_plain(endpoint: KeyEndpoint) -> None:
-    """One GET with the key, and nothing that tells of the machine; cookies are not kept."""
-    endpoint.extra_headers = "set-cookie: session=CANARY; path=/\r\n"
-    async with probing(endpoint) as probe:
-        await probe.describe(KEY)
-        await probe.describe(Secret("sk-or-v1-" + "b" * 64))
-    first, second = endpoint.heads
-    assert first.startswith("GET /api/v1/key HTTP/1.1\r\n")
-    assert f"authorization: bearer {KEY.reveal()}" in first.lower()
-    assert "cookie" not in second.lower()
-    assert KEY.reveal() not in second
-    assert "python" not in first.lower()
-
-
-async def test_an_unknown_key_is_told_apart(endpoint: KeyEndpoint) -> None:
-    """401 is about the key."""
-    endpoint.default = UNKNOWN
-    async with probing(endpoint) as probe:
-        with pytest.raises(ProbeFailed) as failure:
-            await probe.describe(KEY)
-    assert failure.value.unknown_key
-    assert not failure.value.unreachable
+    head = endpoint.heads[0].lower()
+    assert head.startswith("get /api/v1/key http/1.1\r\n")
+    assert f"authorization: bearer {KEY}\r\n" in head
+    assert f"user-agent: openrouter-middleware/{__version__}\r\n" in head
+    assert "cookie" not in head
 
 
 @pytest.mark.parametrize(
-    "reply",
-    [(500, b""), (429, b"{}"), (302, b""), (200, b""), (200, b"<html>"), (200, b"[]"), (200, b"{}"), (200, b'{"data":7}'),
-     (200, b'{"data":{"label":7}}'), (200, b'\xff{"data":{}}')],
+    ("fields", "is_management"),
+    [({}, False), ({"is_management_key": True}, True), ({"is_provisioning_key": True}, True),
+     ({"is_management_key": None}, False), ({"is_management_key": False, "is_provisioning_key": False}, False)],
 )  # fmt: skip
-async def test_other_answers_say_nothing_of_the_key(endpoint: KeyEndpoint, reply: Reply) -> None:
-    """Errors, redirects and garbage are neither a yes nor a no, and the server was there."""
-    endpoint.default = reply
-    endpoint.extra_headers = f"location: http://127.0.0.1:{endpoint.port}/elsewhere\r\n"
-    async with probing(endpoint) as probe:
-        with pytest.raises(ProbeFailed) as failure:
-            await probe.describe(KEY)
-    assert not failure.value.unknown_key
-    assert not failure.value.unreachable
+async def test_management_keys_are_recognised(
+    endpoint: KeyEndpoint, probe: KeyProbe, fields: dict[str, object], is_management: bool
+) -> None:
+    """By the field's name and by its old name."""
+    endpoint.default = facts(**fields)
+    assert (await probe.describe(Secret(KEY))).is_management is is_management
+
+
+async def test_an_unknown_key(endpoint: KeyEndpoint, probe: KeyProbe) -> None:
+    """401 is about the key, and the only answer that is."""
+    endpoint.default = UNKNOWN
+    failed = await failure(probe)
+    assert failed.unknown_key
+    assert not failed.unreachable
+
+
+@pytest.mark.parametrize("status", [204, 302, 403, 404, 429, 500, 503])
+async def test_other_answers_tell_nothing(endpoint: KeyEndpoint, probe: KeyProbe, status: int) -> None:
+    """Neither a refusal nor a breakdown says that a key is bad; a redirect is not followed."""
+    endpoint.default = (status, b"" if status == 204 else b'{"error":{}}')
+    endpoint.extra_headers = f"location: {endpoint.base_url}/elsewhere\r\n"
+    failed = await failure(probe)
+    assert not failed.unknown_key
+    assert not failed.unreachable
     assert len(endpoint.heads) == 1
 
 
-async def test_nobody_there(endpoint: KeyEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed port and a silent server are unreachable, and the text tells nothing of the key."""
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b"{}", b'{"data":[]}', b'{"data":{"limit":"much"}}', b"\xff\xfe", b'{"data":{"label'],
+)  # fmt: skip
+async def test_unreadable_answers_tell_nothing(endpoint: KeyEndpoint, probe: KeyProbe, body: bytes) -> None:
+    """Whatever a box in between sends."""
+    endpoint.default = (200, body)
+    assert (await failure(probe)).reason == "unreadable answer"
+
+
+async def test_cookies_are_not_kept(endpoint: KeyEndpoint, probe: KeyProbe) -> None:
+    """One key's cookie must not travel with the next key."""
+    endpoint.extra_headers = "set-cookie: a=b; Path=/\r\n"
+    for _ in range(2):
+        await probe.describe(Secret(KEY))
+    assert "cookie" not in endpoint.heads[1].lower()
+
+
+async def test_silence_ends(endpoint: KeyEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that never answers is as good as none."""
+    monkeypatch.setattr(upstream_api, "_TIMEOUT_S", 0.2)
     endpoint.silent = True
-    monkeypatch.setattr("app.services.upstream_api._TIMEOUT_S", 0.05)
-    closed = KeyProbe(endpoint.settings().model_copy(update={"openrouter_base_url": "http://127.0.0.1:1/api/v1"}))
-    async with probing(endpoint) as silent:
-        for probe in (silent, closed):
-            with pytest.raises(ProbeFailed) as failure:
-                await probe.describe(KEY)
-            assert failure.value.unreachable
-            assert "sk-or" not in repr(failure.value)
-    await closed.close()
+    asker = KeyProbe(endpoint.settings())
+    try:
+        assert (await failure(asker)).unreachable
+    finally:
+        await asker.close()
 
 
-async def test_the_environment_does_not_count(endpoint: KeyEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that somebody set for other programs gets no key to see."""
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+async def test_nobody_there() -> None:
+    """A refused connection is told as such."""
+    with running_key_endpoint() as gone:
+        settings = gone.settings()
+    asker = KeyProbe(settings)
+    try:
+        assert (await failure(asker)).unreachable
+    finally:
+        await asker.close()
+
+
+async def test_the_environment_is_not_read(endpoint: KeyEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies come from the settings alone."""
+    settings = endpoint.settings()
+    for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    async with probing(endpoint) as probe:
-        await probe.describe(KEY)
+    asker = KeyProbe(settings)
+    try:
+        assert (await asker.describe(Secret(KEY))).label
+    finally:
+        await asker.close()
 
 
-def test_own_authorities_add_to_the_systems(tmp_path: Path, endpoint: KeyEndpoint) -> None:
-    """OPENROUTER_CA_FILE widens the trust; it does not replace it."""
-    plain = trusted_authorities(endpoint.settings())
-    import httpx2  # its package of authorities is at hand wherever the tests run
-
-    bundle = next(Path(httpx2.__file__).parent.parent.glob("certifi/cacert.pem"), None)
-    if bundle is None:
-        pytest.skip("no bundle of authorities at hand")
-    one = bundle.read_text().partition("-----END CERTIFICATE-----")
-    file = tmp_path / "ca.pem"
-    file.write_text(one[0][one[0].index("-----BEGIN") :] + one[1])
-    widened = trusted_authorities(endpoint.settings(openrouter_ca_file=str(file)))
-    assert set(map(str, plain.get_ca_certs())) <= set(map(str, widened.get_ca_certs()))
-    assert len(widened.get_ca_certs()) >= 1
+def test_facts_show_no_key() -> None:
+    """The label is OpenRouter's own mask."""
+    assert "canary" not in json.dumps(repr(KeyFacts(label="sk-or-v1-0e6...1c96")))
