@@ -38,7 +38,7 @@ class Route:
 
     `path` is the upstream path below the base's prefix, such as `/v1/chat/completions`; `name` is its template, safe
     for logs and metrics. `owned` names the kind of object whose id (`object_id`) only its creator may use, `creates`
-    the kind that a successful answer brings into the world.
+    the kind that a successful answer brings into the world, `lists` the kind whose objects it names.
     """
 
     kind: RouteKind
@@ -50,3 +50,4 @@ class Route:
     object_id: str = ""
     creates: str = ""
     relinked: bool = False
+    lists: str = ""

@@ -5,7 +5,7 @@ keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from app.core.errors import Fault, GatewayError
 from app.models.exchange import Route, Skin
 from app.services.cleaning import without_account
+from app.services.splice import members, without_members
 from app.services.sse import Scanner, SseScanner
 from app.services.wire import header
 from app.transport import Answer, Origin, TransportError
@@ -39,7 +40,13 @@ class _Made(msgspec.Struct):
     id: str = ""
 
 
+class _List(msgspec.Struct):
+    data: list[msgspec.Raw] = []
+
+
 _made = msgspec.json.Decoder(_Made)
+_list = msgspec.json.Decoder(_List)
+_LIST_BORDERS = frozenset({b'"first_id"', b'"last_id"'})
 
 
 def is_whole(route: Route, answer: Head) -> bool:
@@ -47,7 +54,7 @@ def is_whole(route: Route, answer: Head) -> bool:
     if answer.status >= 300:
         return True
     is_json = header(answer.headers, b"content-type").startswith(b"application/json")
-    return is_json and bool(route.relinked or (route.creates and not route.inference))
+    return is_json and bool(route.relinked or route.lists or (route.creates and not route.inference))
 
 
 def refuse_compressed(answer: Head) -> None:
@@ -91,6 +98,29 @@ def id_in(body: bytes) -> str:
         return _made.decode(body).id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
+
+
+def ids_in_list(body: bytes) -> list[str]:
+    """The ids of the objects in a list's `data`, in their order; empty where the answer is no such list."""
+    return [item[0] for item in _items(body)]
+
+
+def only_items(body: bytes, ids: Collection[str]) -> bytes:
+    """The list with just these objects, each as it came. Its borders (`first_id`, `last_id`) go: they may be others'."""
+    kept = b",".join(raw for object_id, raw in _items(body) if object_id in ids)
+    for member in members(body):
+        if member.raw_name == b'"data"':
+            shorter = body[: member.value_start] + b"[" + kept + b"]" + body[member.end :]
+            return without_members(shorter, _LIST_BORDERS)
+    return body
+
+
+def _items(body: bytes) -> list[tuple[str, bytes]]:
+    try:
+        raws = _list.decode(body).data
+        return [(_made.decode(raw).id, bytes(raw)) for raw in raws]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
 
 
 class Links:

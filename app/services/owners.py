@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from app.core.clock import Clock
@@ -73,6 +74,12 @@ class Owners:
             return None
         client_id, _, key_id = bytes(value).decode().partition(" ")
         return Owner(client_id, key_id)
+
+    async def owned_by(self, client_id: str, kind: str, object_ids: Collection[str]) -> set[str]:
+        """Which of these objects the client made."""
+        found = await asyncio.gather(*(self.find(kind, object_id) for object_id in object_ids))
+        owners = zip(object_ids, found, strict=True)
+        return {object_id for object_id, owner in owners if owner is not None and owner.client_id == client_id}
 
     async def _find_generation(self, object_id: str) -> bytes | None:
         hours = range(self._hour(), self._hour() - _GENERATION_HOURS, -1)

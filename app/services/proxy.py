@@ -136,14 +136,7 @@ class Proxy:
         try:
             owner = await self._owners.find(call.route.owned, call.route.object_id)
         except RedisUnavailable:
-            raise GatewayError(
-                503,
-                "ownership_unknown",
-                "The gateway cannot look up whose object this is right now.",
-                "Try again in a moment.",
-                fault=Fault.GATEWAY,
-                headers=((b"retry-after", b"1"),),
-            ) from None
+            raise _ownership_unknown() from None
         if owner is None or owner.client_id != call.client.id:
             raise GatewayError(
                 404, "not_found", f"No such {call.route.owned}.", "It must have been made with this key."
@@ -217,6 +210,8 @@ class Proxy:
         body = answers.cleaned(answer.status, whole)
         if call.route.relinked:
             body = self._links.rewritten(body, call.public_base)
+        if call.route.lists and answer.status == 200:
+            body = await self._own_items(call, body)
         if call.route.creates and answer.status < 300 and (made := answers.id_in(whole)):
             await self._owners.mark_now(call.route.creates, made, Owner(call.client.id, key.id))
         headers = [pair for pair in self._head(call, answer, key) if pair[0] != b"content-length"]
@@ -226,6 +221,14 @@ class Proxy:
         if call.method != "HEAD":
             await caller.write(body)
         await caller.end()
+
+    async def _own_items(self, call: Call, body: bytes) -> bytes:
+        """A list shows a client what it made, and nothing of the others that share the pool's workspaces."""
+        try:
+            own = await self._owners.owned_by(call.client.id, call.route.lists, answers.ids_in_list(body))
+        except RedisUnavailable:
+            raise _ownership_unknown() from None
+        return answers.only_items(body, own)
 
     async def _relay_stream(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
         content_type = header(answer.headers, b"content-type")
@@ -282,6 +285,17 @@ class Proxy:
 
     def _settle(self, call: Call) -> None:
         call.usage = call.scanner.usage
+
+
+def _ownership_unknown() -> GatewayError:
+    return GatewayError(
+        503,
+        "ownership_unknown",
+        "The gateway cannot look up whose objects these are right now.",
+        "Try again in a moment.",
+        fault=Fault.GATEWAY,
+        headers=((b"retry-after", b"1"),),
+    )
 
 
 def prepare(call: Call, body: bytes) -> None:

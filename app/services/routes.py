@@ -132,6 +132,7 @@ def _owned_route(method: str, path: bytes, first: bytes, rest: bytes, skin: Skin
         object_id=rest.partition(b"/")[0].decode("utf-8", "replace"),
         creates=_CREATES.get(first, "") if method == "POST" and not rest else "",
         relinked=first in _RELINKED,
+        lists=_OWNED[first] if method == "GET" and not rest else "",
     )
 
 

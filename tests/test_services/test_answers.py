@@ -8,7 +8,17 @@ import pytest
 
 from app.core.errors import Fault, GatewayError
 from app.models.exchange import Route, RouteKind, Skin
-from app.services.answers import Links, cleaned, cut_event, id_in, is_whole, refuse_compressed, unreachable
+from app.services.answers import (
+    Links,
+    cleaned,
+    cut_event,
+    id_in,
+    ids_in_list,
+    is_whole,
+    only_items,
+    refuse_compressed,
+    unreachable,
+)
 from app.services.sse import JsonScanner, SseScanner
 from app.transport import ClosedEarly, ConnectError, Origin, ProtocolError, Timeout, TransportError
 
@@ -174,3 +184,26 @@ def test_an_answer_that_is_no_stream_gets_no_event() -> None:
 def test_the_id_of_what_was_made(body: bytes, found: str) -> None:
     """An id is a string, or there is none."""
     assert found == id_in(body)
+
+
+LIST = b'{"object":"list", "data": [ {"id":"a","n":1e3} , {"id":"b"},{"x":[1,"]"],"id":"c"} ],"first_id":"a","has_more":false}'
+
+
+@pytest.mark.parametrize(
+    ("ids", "left"),
+    [
+        ({"a", "c"}, b'{"object":"list","data":[{"id":"a","n":1e3},{"x":[1,"]"],"id":"c"}],"has_more":false}'),
+        (set(), b'{"object":"list","data":[],"has_more":false}'),
+    ],
+)
+def test_a_list_shows_only_own_objects(ids: set[str], left: bytes) -> None:
+    """Those that stay are as they came; the list's borders could name others' objects."""
+    assert ids_in_list(LIST) == ["a", "b", "c"]
+    assert only_items(LIST, ids) == left
+
+
+@pytest.mark.parametrize("body", [b"[]", b"x", b'{"data":1}', b'{"data":[1]}', b"{}"])
+def test_what_is_no_list_of_objects_names_none(body: bytes) -> None:
+    """Nothing is shown that cannot be read."""
+    assert ids_in_list(body) == []
+    assert b"1" not in only_items(body, {"1"}) or body == b"x"

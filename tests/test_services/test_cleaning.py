@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ STREAM = (
 
 def fed(cleaner: Cleaner, text: bytes, cuts: list[int]) -> bytes:
     places = sorted({0, *(cut % (len(text) + 1) for cut in cuts), len(text)})
-    pieces = [cleaner.feed(text[a:b]) for a, b in zip(places, places[1:], strict=False)]
+    pieces = [cleaner.feed(text[a:b]) for a, b in itertools.pairwise(places)]
     return b"".join(pieces) + cleaner.rest()
 
 

@@ -52,7 +52,7 @@ def test_keys_are_counted_by_state() -> None:
 
     counts = keys_by_state(records, pool)
 
-    assert {"total": 4, "ready": 1, "resting": 1, "unreadable": 0, "disabled": 1, "management": 1} == counts
+    assert counts == {"total": 4, "ready": 1, "resting": 1, "unreadable": 0, "disabled": 1, "management": 1}
 
 
 async def test_redis_answers_or_not(redis_server: RedisServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 from hypothesis import given
@@ -133,10 +134,8 @@ def test_in_flight_ends_at_zero(seed: int) -> None:
             nested(depth - 1)
 
     for _ in range(10):
-        try:
+        with contextlib.suppress(ValueError):
             nested(6)
-        except ValueError:
-            pass
 
     assert [key.in_flight for name in "abc" if (key := pool.get(name))] == [0, 0, 0]
 

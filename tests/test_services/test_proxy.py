@@ -273,7 +273,7 @@ async def test_objects_belong_to_who_made_them(house: House) -> None:
     assert job["polling_url"].startswith("http://gw/api/v1/videos/")
     path = b"/v1/videos/" + job["id"].encode()
 
-    call, own = await house.call(b"", path, "GET")
+    _, own = await house.call(b"", path, "GET")
 
     assert own.status == 200
     first, second = [seen for seen in house.simulator.world.requests if seen.key_hash]
@@ -282,6 +282,24 @@ async def test_objects_belong_to_who_made_them(house: House) -> None:
         with pytest.raises(GatewayError) as caught:
             await house.call(b"", where, "GET", client=client)
         assert (caught.value.status, caught.value.error_type) == (404, "not_found")
+
+
+async def test_a_list_shows_a_client_its_own_files(house: House) -> None:
+    """Files of all clients lie in one workspace."""
+    await house.proxy._owners.mark_now("file", "file-of-alice", Owner("alice", "0"))
+    for name in ("one", "two"):
+        route = route_of("POST", b"/v1/files")
+        assert route is not None
+        boundary = b'--x\r\ncontent-disposition: form-data; name="file"; filename="%s.txt"\r\n\r\nhi\r\n--x--\r\n'
+        kind = b"multipart/form-data; boundary=x"
+        call = Call("POST", route, b"", [(b"content-type", kind)], kind, ALICE if name == "one" else BOB, b"http://gw")
+        caller = Caller(boundary % name.encode())
+        await house.proxy.serve(call, caller)
+        assert caller.status == 200, caller.answer
+
+    for client, names in ((ALICE, ["one.txt"]), (BOB, ["two.txt"])):
+        _, listed = await house.call(b"", b"/v1/files", "GET", client=client)
+        assert [item["filename"] for item in json.loads(listed.answer)["data"]] == names
 
 
 async def test_a_generation_is_read_with_its_own_key(house: House) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def test_usage_is_found_wherever_the_stream_is_cut(cuts: list[int], line_end: by
     places = sorted({0, *cuts, len(text)})
     scanner = SseScanner()
 
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         scanner.feed(text[start:end])
 
     assert Usage(7, 3, 140) == scanner.usage
