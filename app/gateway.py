@@ -23,7 +23,7 @@ from app.models.keys import ClientKey, KeyState
 from app.services.catalogue import Catalogue
 from app.services.fetch import Fetcher
 from app.services.health import Health, keys_by_state, redis_ms
-from app.services.key_manager import KeyManager
+from app.services.key_manager import KeyManager, KeyRefused
 from app.services.owners import Owners
 from app.services.pool import Pool
 from app.services.proxy import Proxy
@@ -127,8 +127,11 @@ class Gateway:
         self._renew_pool()
         text = self.settings.openrouter_api_keys.get_secret_value()
         if text.strip():
-            report = await keys.import_openrouter_keys(text, by="environment")
-            log.info("openrouter keys imported", extra=report.counts())
+            try:
+                report = await keys.import_openrouter_keys(text, by="environment")
+                log.info("openrouter keys imported", extra=report.counts())
+            except KeyRefused as refusal:
+                log.error("openrouter keys refused", extra={"detail": str(refusal)})  # noqa: TRY400 - a sentence
 
     def _renew_pool(self) -> None:
         if self._keys is not None:

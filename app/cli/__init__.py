@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return USAGE
     try:
-        return int(app(words, prog_name="openrouter-middleware", standalone_mode=False) or 0)
+        code = int(app(words, prog_name="openrouter-middleware", standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
     except CommandFailed as failure:
         note(f"openrouter-middleware: {failure}")
         return failure.code

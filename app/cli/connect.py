@@ -27,9 +27,9 @@ def with_keys(
 
 def usable_settings() -> Settings:
     """Raises CommandFailed."""
-    from app.cli import session
+    from app.cli.session import usable_settings as read_settings
 
-    return session.usable_settings()
+    return read_settings()
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -77,7 +77,7 @@ class ClientKeys:
             except ConflictError:
                 await self._view.resync()
                 continue
-            self._view.drop_client(record.id, version)
+            await self._view.drop_client(record, version)
             log.info("client key deleted", extra={"client": record.id, "by": by})
             return record
         raise ConflictError
@@ -90,7 +90,7 @@ class ClientKeys:
         before = self._view.clients.get(record.id)
         deed = self._deed(record, by, what, before.state if before else "", record.state)
         stored, version = await self._shelf.put(record, deed)
-        self._view.put_client(stored, version)
+        await self._view.put_client(stored, version)
         log.info("client key changed", extra={"deed": what, "client": stored.id, "by": by})
         return stored
 

@@ -64,22 +64,28 @@ class KeyView:
             self._version = version
         self._tell()
 
-    def put_openrouter(self, record: OpenRouterKey, version: int) -> None:
-        """What this worker has just stored, unless the news of it, and perhaps of later ones, was faster."""
-        if version > self._version:
-            self._take_openrouter(record.id, record)
+    # What this worker has stored is taken after a reading that runs, which may have begun before it and would hide it;
+    # and not at all where the news of it, or of something later, was faster.
 
-    def drop_openrouter(self, key_id: str, version: int) -> None:
-        if version > self._version:
-            self._take_openrouter(key_id, None)
+    async def put_openrouter(self, record: OpenRouterKey, version: int) -> None:
+        async with self._reading:
+            if version > self._version and record.rev > _rev(self.openrouter.get(record.id)):
+                self._take_openrouter(record.id, record)
 
-    def put_client(self, record: ClientKey, version: int) -> None:
-        if version > self._version:
-            self._take_client(record.id, record)
+    async def drop_openrouter(self, record: OpenRouterKey, version: int) -> None:
+        async with self._reading:
+            if version > self._version and record.rev >= _rev(self.openrouter.get(record.id)):
+                self._take_openrouter(record.id, None)
 
-    def drop_client(self, client_id: str, version: int) -> None:
-        if version > self._version:
-            self._take_client(client_id, None)
+    async def put_client(self, record: ClientKey, version: int) -> None:
+        async with self._reading:
+            if version > self._version and record.rev > _rev(self.clients.get(record.id)):
+                self._take_client(record.id, record)
+
+    async def drop_client(self, record: ClientKey, version: int) -> None:
+        async with self._reading:
+            if version > self._version and record.rev >= _rev(self.clients.get(record.id)):
+                self._take_client(record.id, None)
 
     def _take_openrouter(self, key_id: str, record: OpenRouterKey | None) -> None:
         if record is None:
@@ -148,6 +154,10 @@ class KeyView:
         self._told_at = self._clock.monotonic_s()
         for listener in self._listeners:
             listener()
+
+
+def _rev(record: OpenRouterKey | ClientKey | None) -> int:
+    return 0 if record is None else record.rev
 
 
 def _digest(client: ClientKey) -> bytes:

@@ -122,7 +122,7 @@ class OpenRouterKeys:
             except ConflictError:
                 await self._view.resync()
                 continue
-            self._view.drop_openrouter(record.id, version)
+            await self._view.drop_openrouter(record, version)
             log.info("openrouter key deleted", extra={"key": record.masked, "by": by})
             return record
         raise ConflictError
@@ -164,7 +164,7 @@ class OpenRouterKeys:
         before = self._view.openrouter.get(record.id)
         deed = self._deed(record, by, what, before.state if before else "", record.state)
         stored, version = await self._shelf.put(record, deed)
-        self._view.put_openrouter(stored, version)
+        await self._view.put_openrouter(stored, version)
         log.info("openrouter key changed", extra={"deed": what, "key": stored.masked, "by": by})
         return stored
 

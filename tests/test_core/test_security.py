@@ -32,6 +32,7 @@ from app.core.security import (
 KEY = "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"
 RING = KeyRing({1: b"1" * 32})
 CLIENTS = ClientKeyring(b"p" * 32)
+MINTED = [CLIENTS.mint().reveal() for _ in range(20)]
 
 
 def settings(**changes: object) -> Settings:
@@ -148,6 +149,13 @@ def test_one_wrong_sign_is_noticed_without_a_look_up() -> None:
     for place in range(len(key)):
         wrong = "a" if key[place] != "a" else "b"
         assert not CLIENTS.well_formed(key[:place] + wrong + key[place + 1 :])
+
+
+@given(st.sampled_from(MINTED), st.integers(0, 56), st.characters(min_codepoint=1, max_codepoint=0x2FF))
+def test_no_typing_mistake_passes(key: str, place: int, wrong: str) -> None:
+    """Any key, any place, any sign."""
+    assert CLIENTS.well_formed(key)
+    assert CLIENTS.well_formed(key[:place] + wrong + key[place + 1 :]) is (key[place] == wrong)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import logging
@@ -10,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.core.clock import SystemClock
 from app.core.redis import RedisManager, RedisUnavailable
 from app.models.keys import ClientKey, KeyKind, KeyState
 from app.services.key_import import MOST_LINES
@@ -18,7 +20,7 @@ from app.services.upstream_api import KeyProbe
 from tests.key_endpoint import UNKNOWN, facts, running_key_endpoint
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
-from tests.test_services.key_workers import CLIENTS, openrouter_key, until, worker
+from tests.test_services.key_workers import CLIENTS, RING, openrouter_key, until, worker
 from tests.test_services.test_key_store import entries
 
 KEYS = [openrouter_key(number) for number in range(6)]
@@ -49,8 +51,6 @@ async def test_importing_the_same_list_in_two_workers(redis_server: RedisServer)
     """As several workers do at start: each key is stored once, and each worker has them all."""
     text = ",".join(openrouter_key(number) for number in range(60))
     async with worker(redis_server) as one, worker(redis_server) as two, manager(redis_server) as redis:
-        import asyncio
-
         reports = await asyncio.gather(*(keys.import_openrouter_keys(text, by="environment") for keys in (one, two)))
         assert not any(report.lost for report in reports)
         assert sum(report.counts().get("added", 0) for report in reports) == 60
@@ -80,17 +80,10 @@ async def test_no_redis_no_start(redis_server: RedisServer) -> None:
     """A worker without keys does not pretend to have none."""
     async with manager(redis_server) as redis:
         redis_server.kill()
-        keys = KeyManager(redis, *_rings())
+        keys = KeyManager(redis, RING, CLIENTS, SystemClock())
         with pytest.raises(RedisUnavailable):
             await keys.start()
         await keys.close()
-
-
-def _rings() -> tuple[object, ...]:
-    from app.core.clock import SystemClock
-    from tests.test_services.key_workers import RING
-
-    return RING, CLIENTS, SystemClock()
 
 
 async def test_a_full_redis_refuses_changes_and_keeps_the_rest(redis_server: RedisServer) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from app.core.clock import SystemClock
-from app.core.redis import RedisUnavailable
+from app.core.redis import RedisManager, RedisUnavailable
 from app.models.keys import ClientKey, KeyState, OpenRouterKey
 from app.services.key_manager import KeyManager
 from app.services.key_store import Deed, KeyStore, RecordKind
@@ -84,11 +84,19 @@ async def _create_when_possible(keys: KeyManager, name: str) -> str:
 async def test_what_was_never_told_is_found(redis_server: RedisServer) -> None:
     """The versions differ, so everything is read again: after a restored backup, or a lost message."""
     async with worker(redis_server) as keys, manager(redis_server) as redis:
+        await _subscribed(keys, redis)
         record = ClientKey(id="ck_x", name="silent", digest="ab" * 32, masked="m")
         await redis.command("HSET", redis.keys.client_keys, "ck_x", b"1\n" + msgspec.json.encode(record))
         assert "ck_x" not in keys.client_keys
         await redis.command("INCR", redis.keys.version)
         await until(lambda: "ck_x" in keys.client_keys)
+
+
+async def _subscribed(keys: KeyManager, redis: RedisManager) -> None:
+    """Waits until messages reach the worker, and the reading that follows a subscription is over."""
+    probe = ClientKey(id="probe", name="p", digest="cd" * 32, masked="m")
+    await KeyStore(redis).clients.put(probe, deed(RecordKind.CLIENT))
+    await until(lambda: "probe" in keys.client_keys)
 
 
 def deed(kind: RecordKind) -> Deed:
@@ -99,6 +107,7 @@ async def test_a_gap_in_the_messages_is_noticed(redis_server: RedisServer, monke
     """A message whose version is not the next one means that another was missed."""
     with messages_only(monkeypatch):
         async with worker(redis_server) as keys, manager(redis_server) as redis:
+            await _subscribed(keys, redis)
             unheard = OpenRouterKey(id="unheard", sealed="s", masked="m")
             await redis.command("HSET", redis.keys.openrouter_keys, "unheard", b"1\n" + msgspec.json.encode(unheard))
             await redis.command("INCR", redis.keys.version)
@@ -118,13 +127,26 @@ async def test_late_news_of_its_own_deed_changes_nothing(redis_server: RedisServ
         await store.clients.put(renamed, deed(RecordKind.CLIENT))
         view = KeyView(store, SystemClock())
         await view.start(follow=False)
-        view.put_client(stored, version)
-        view.drop_client("c", version)
+        await view.put_client(stored, version)
+        await view.drop_client(stored, version)
+        await view.put_client(stored, version + 9)
         assert view.clients["c"].name == "new"
         assert view.by_digest[bytes.fromhex("ab" * 32)].name == "new"
-        view.put_openrouter(OpenRouterKey(id="o", sealed="", masked=""), version)
-        view.drop_openrouter("o", version)
+        unheard = OpenRouterKey(id="o", sealed="", masked="", rev=1)
+        await view.put_openrouter(unheard, version)
+        await view.drop_openrouter(unheard, version)
         assert not view.openrouter
+
+
+async def test_a_reading_under_way_hides_no_deed(redis_server: RedisServer) -> None:
+    """A worker knows what it has stored, although a reading that began before it ends after it."""
+    async with worker(redis_server, follow=False) as keys:
+        for number in range(20):
+            readings = [asyncio.ensure_future(keys._view.resync()) for _ in range(3)]
+            made = await keys.create_client_key(f"app {number}", by="t")
+            assert keys.authenticate(made.secret.reveal().encode()) == made.record
+            await asyncio.gather(*readings)
+            assert keys.authenticate(made.secret.reveal().encode()) == made.record
 
 
 async def test_a_damaged_digest_is_nobody(redis_server: RedisServer) -> None:

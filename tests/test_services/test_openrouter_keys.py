@@ -17,7 +17,7 @@ from app.services.upstream_api import KeyProbe
 from tests.key_endpoint import UNKNOWN, KeyEndpoint, facts, running_key_endpoint
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
-from tests.test_services.key_workers import TurnedClock, openrouter_key, until, worker
+from tests.test_services.key_workers import RING, TurnedClock, openrouter_key, until, worker
 from tests.test_services.test_key_store import entries
 
 KEY, OTHER, THIRD = map(openrouter_key, range(1, 4))
@@ -46,6 +46,7 @@ async def test_a_key_is_asked_about_and_sealed(redis_server: RedisServer, probe:
         assert (record.kind, record.state, record.serves) == (KeyKind.INFERENCE, KeyState.ENABLED, True)
         assert KEY[12:] not in repr(record)
         assert keys.secret_of(record.id).reveal() == KEY
+        assert RING.unseal(record.sealed, context=f"openrouter-key/{record.id}").reveal() == KEY
         assert keys.find_openrouter("first") == record
 
 
