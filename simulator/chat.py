@@ -123,7 +123,7 @@ class ChatSkin:
     def read(self, body: dict[str, Any]) -> Ask:
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
-            raise BadBody("Input required: specify \"prompt\" or \"messages\"")
+            raise BadBody('Input required: specify "prompt" or "messages"')
         if not all(isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages):
             raise BadBody("messages: each needs a role")
         last = messages[-1]
@@ -213,15 +213,17 @@ class ChatStream:
             "native_finish_reason": finish,
             "logprobs": None,
         }
-        return data({
-            "id": reply.id,
-            "provider": reply.model.provider,
-            "model": reply.model.id,
-            "object": "chat.completion.chunk",
-            "created": reply.created,
-            "choices": [choice],
-            **more,
-        })
+        return data(
+            {
+                "id": reply.id,
+                "provider": reply.model.provider,
+                "model": reply.model.id,
+                "object": "chat.completion.chunk",
+                "created": reply.created,
+                "choices": [choice],
+                **more,
+            }
+        )
 
     def opening(self) -> list[bytes]:
         return []
@@ -262,7 +264,7 @@ class CompletionsSkin(ChatSkin):
     def read(self, body: dict[str, Any]) -> Ask:
         prompt = body.get("prompt")
         if not isinstance(prompt, str | list):
-            raise BadBody("Input required: specify \"prompt\" or \"messages\"")
+            raise BadBody('Input required: specify "prompt" or "messages"')
         text = prompt if isinstance(prompt, str) else " ".join(str(part) for part in prompt)
         ask = super().read({**body, "messages": [{"role": "user", "content": text}], "tools": None})
         ask.prompt, ask.raw = {"prompt": text}, body

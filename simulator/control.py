@@ -67,21 +67,23 @@ def _read(call: Call, kind: type[Any]) -> Any:
 async def index(call: Call) -> None:
     """GET /_sim: everything there is, one line each."""
     faults = {PREFIX + fault.name: f"{fault.status} {fault.about} ({fault.manner})" for fault in FAULTS.values()}
-    call.answer({
-        "models": [model.id for model in MODELS],
-        "faults": faults,
-        "control": {
-            "POST /_sim/script": '{"key": key|sha256|name|ending|"*", "then": [{"fault"|"status"|"ok", "times", …}]}',
-            "DELETE /_sim/script": "forget all scripts",
-            "GET|POST /_sim/keys": "list; create or alter",
-            "GET|POST /_sim/accounts": "list; create or alter",
-            "GET|POST /_sim/settings": "delays, rates, habits",
-            "GET /_sim/bill": "one row per generation",
-            "GET|DELETE /_sim/requests?last=&body=true": "what was received, byte for byte",
-            "POST /_sim/reset": "forget bill, scripts, requests, files, jobs; keys and accounts stay",
-            "GET /_sim/state": "running requests",
-        },
-    })
+    call.answer(
+        {
+            "models": [model.id for model in MODELS],
+            "faults": faults,
+            "control": {
+                "POST /_sim/script": '{"key": secret|sha256|name|ending|"*", "then": [{"fault"|"status"|"ok", …}]}',
+                "DELETE /_sim/script": "forget all scripts",
+                "GET|POST /_sim/keys": "list; create or alter",
+                "GET|POST /_sim/accounts": "list; create or alter",
+                "GET|POST /_sim/settings": "delays, rates, habits",
+                "GET /_sim/bill": "one row per generation",
+                "GET|DELETE /_sim/requests?last=&body=true": "what was received, byte for byte",
+                "POST /_sim/reset": "forget bill, scripts, requests, files, jobs; keys and accounts stay",
+                "GET /_sim/state": "running requests",
+            },
+        }
+    )
 
 
 async def script(call: Call) -> None:

@@ -89,6 +89,6 @@ def responses_docs(fault: Fault, moment: Moment) -> dict[str, Any]:
 def page(status: int, text: str) -> bytes:
     """An HTML page of the edge or the web front end."""
     return (
-        f"<!DOCTYPE html>\n<html lang=\"en-US\"><head><title>{text} | openrouter.ai | Cloudflare</title></head>\n"
+        f'<!DOCTYPE html>\n<html lang="en-US"><head><title>{text} | openrouter.ai | Cloudflare</title></head>\n'
         f"<body><h1>{status}</h1><p>{text}</p></body></html>\n"
     ).encode()

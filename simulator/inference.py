@@ -133,4 +133,3 @@ async def _send(call: Call, events: list[bytes]) -> None:
     for event in events:
         call.exchange.write(event)
     await call.exchange.drain()
-

@@ -10,8 +10,19 @@ from simulator.faults import FAULTS
 from simulator.money import price
 from simulator.world import Call
 
-_PARAMETERS = ["temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format",
-               "structured_outputs", "reasoning", "include_reasoning"]
+_PARAMETERS = [
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "structured_outputs",
+    "reasoning",
+    "include_reasoning",
+]
 _PERCENTILES = {"p50": 0.4, "p75": 0.6, "p90": 0.9, "p99": 1.6}
 _SITES = {"Google": "https://cloud.google.com", "OpenAI": "https://openai.com", "Anthropic": "https://anthropic.com"}
 
@@ -167,24 +178,26 @@ async def embedding_models(call: Call) -> None:
 
 async def image_models(call: Call) -> None:
     found = [model for model in MODELS if model.kind == "image"]
-    call.answer({
-        "data": [
-            {
-                "id": model.id,
-                "name": model.name,
-                "created": CREATED,
-                "description": f"{model.name}, as the simulator plays it.",
-                "architecture": {
-                    "input_modalities": list(model.inputs),
-                    "output_modalities": list(model.outputs),
-                },
-                "endpoints": f"/api/v1/images/models/{model.id}/endpoints",
-                "supported_parameters": {},
-                "supports_streaming": True,
-            }
-            for model in found
-        ]
-    })
+    call.answer(
+        {
+            "data": [
+                {
+                    "id": model.id,
+                    "name": model.name,
+                    "created": CREATED,
+                    "description": f"{model.name}, as the simulator plays it.",
+                    "architecture": {
+                        "input_modalities": list(model.inputs),
+                        "output_modalities": list(model.outputs),
+                    },
+                    "endpoints": f"/api/v1/images/models/{model.id}/endpoints",
+                    "supported_parameters": {},
+                    "supports_streaming": True,
+                }
+                for model in found
+            ]
+        }
+    )
 
 
 async def image_endpoints(call: Call) -> None:
@@ -195,48 +208,52 @@ async def image_endpoints(call: Call) -> None:
 
 async def video_models(call: Call) -> None:
     found = [model for model in MODELS if model.kind == "video"]
-    call.answer({
-        "data": [
-            {
-                "id": model.id,
-                "canonical_slug": model.id,
-                "hugging_face_id": None,
-                "name": model.name,
-                "created": CREATED,
-                "description": f"{model.name}, as the simulator plays it.",
-                "allowed_passthrough_parameters": [],
-                "creativity": None,
-                "generate_audio": True,
-                "seed": True,
-                "supported_aspect_ratios": ["16:9", "9:16"],
-                "supported_durations": [4, 6, 8],
-                "supported_frame_images": ["first_frame", "last_frame"],
-                "supported_resolutions": ["720p", "1080p"],
-                "supported_sizes": None,
-                "upscale_factor": None,
-                "pricing_skus": {"duration_seconds": price(model.request_nano)},
-            }
-            for model in found
-        ]
-    })
+    call.answer(
+        {
+            "data": [
+                {
+                    "id": model.id,
+                    "canonical_slug": model.id,
+                    "hugging_face_id": None,
+                    "name": model.name,
+                    "created": CREATED,
+                    "description": f"{model.name}, as the simulator plays it.",
+                    "allowed_passthrough_parameters": [],
+                    "creativity": None,
+                    "generate_audio": True,
+                    "seed": True,
+                    "supported_aspect_ratios": ["16:9", "9:16"],
+                    "supported_durations": [4, 6, 8],
+                    "supported_frame_images": ["first_frame", "last_frame"],
+                    "supported_resolutions": ["720p", "1080p"],
+                    "supported_sizes": None,
+                    "upscale_factor": None,
+                    "pricing_skus": {"duration_seconds": price(model.request_nano)},
+                }
+                for model in found
+            ]
+        }
+    )
 
 
 async def providers(call: Call) -> None:
     names = sorted({model.provider for model in MODELS})
-    call.answer({
-        "data": [
-            {
-                "name": name,
-                "slug": _slug(name),
-                "privacy_policy_url": f"{_SITES[name]}/privacy" if name in _SITES else None,
-                "terms_of_service_url": f"{_SITES[name]}/terms" if name in _SITES else None,
-                "status_page_url": None,
-                "headquarters": "US",
-                "datacenters": ["US"],
-            }
-            for name in names
-        ]
-    })
+    call.answer(
+        {
+            "data": [
+                {
+                    "name": name,
+                    "slug": _slug(name),
+                    "privacy_policy_url": f"{_SITES[name]}/privacy" if name in _SITES else None,
+                    "terms_of_service_url": f"{_SITES[name]}/terms" if name in _SITES else None,
+                    "status_page_url": None,
+                    "headquarters": "US",
+                    "datacenters": ["US"],
+                }
+                for name in names
+            ]
+        }
+    )
 
 
 async def zdr_endpoints(call: Call) -> None:

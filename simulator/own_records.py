@@ -59,28 +59,30 @@ async def key_record(call: Call) -> None:
     account = key.account
     used, daily = account.free_used(now), account.free_daily_limit
     budgets = _budgets(key, now)
-    call.answer({
-        "data": {
-            "label": key.label,
-            **limits(key, now),
-            **usages(key, now),
-            "is_free_tier": account.credits_nano == 0,
-            "is_management_key": key.management,
-            "is_provisioning_key": key.management,
-            "creator_user_id": account.id,
-            "organization_id": account.organization_id,
-            "workspace_id": key.workspace_id,
-            "allowed_data_regions": ["global"],
-            "budgets": budgets,
-            "effective_budget": budgets[0] if budgets else None,
-            "free_model_daily_requests": {"used": used, "limit": daily, "remaining": max(0, daily - used)},
-            "rate_limit": {
-                "requests": -1,
-                "interval": "10s",
-                "note": "This field is deprecated and safe to ignore.",
-            },
+    call.answer(
+        {
+            "data": {
+                "label": key.label,
+                **limits(key, now),
+                **usages(key, now),
+                "is_free_tier": account.credits_nano == 0,
+                "is_management_key": key.management,
+                "is_provisioning_key": key.management,
+                "creator_user_id": account.id,
+                "organization_id": account.organization_id,
+                "workspace_id": key.workspace_id,
+                "allowed_data_regions": ["global"],
+                "budgets": budgets,
+                "effective_budget": budgets[0] if budgets else None,
+                "free_model_daily_requests": {"used": used, "limit": daily, "remaining": max(0, daily - used)},
+                "rate_limit": {
+                    "requests": -1,
+                    "interval": "10s",
+                    "note": "This field is deprecated and safe to ignore.",
+                },
+            }
         }
-    })
+    )
 
 
 async def credits_record(call: Call) -> None:

@@ -118,14 +118,16 @@ def _output(reply: Reply, status: str) -> list[dict[str, Any]]:
         content = [{"type": "reasoning_text", "text": reasoning}]
         items.append({"type": "reasoning", "id": f"rs_{tail}", "summary": [], "content": content})
     if reply.tool is not None:
-        items.append({
-            "type": "function_call",
-            "id": f"fc_{tail}",
-            "call_id": reply.call_id,
-            "name": reply.tool.name,
-            "arguments": reply.text(Kind.TOOL),
-            "status": status,
-        })
+        items.append(
+            {
+                "type": "function_call",
+                "id": f"fc_{tail}",
+                "call_id": reply.call_id,
+                "name": reply.tool.name,
+                "arguments": reply.text(Kind.TOOL),
+                "status": status,
+            }
+        )
     else:
         part = _part(reply.text(Kind.TEXT))
         items.append({"type": "message", "id": f"msg_{tail}", "role": "assistant", "status": status, "content": [part]})

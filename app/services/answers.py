@@ -106,7 +106,7 @@ def ids_in_list(body: bytes) -> list[str]:
 
 
 def only_items(body: bytes, ids: Collection[str]) -> bytes:
-    """The list with just these objects, each as it came. Its borders (`first_id`, `last_id`) go: they may be others'."""
+    """The list with just these objects, each as it came. Its borders (`first_id`, `last_id`) may be others'."""
     kept = b",".join(raw for object_id, raw in _items(body) if object_id in ids)
     for member in members(body):
         if member.raw_name == b'"data"':

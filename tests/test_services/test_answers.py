@@ -186,7 +186,10 @@ def test_the_id_of_what_was_made(body: bytes, found: str) -> None:
     assert found == id_in(body)
 
 
-LIST = b'{"object":"list", "data": [ {"id":"a","n":1e3} , {"id":"b"},{"x":[1,"]"],"id":"c"} ],"first_id":"a","has_more":false}'
+LIST = (
+    b'{"object":"list", "data": [ {"id":"a","n":1e3} , {"id":"b"},{"x":[1,"]"],"id":"c"} ],'
+    b'"first_id":"a","has_more":false}'
+)
 
 
 @pytest.mark.parametrize(

@@ -107,14 +107,17 @@ async def test_a_record_appears_after_a_while(rig: Rig) -> None:
     assert (await rig.get("/generation", params={"id": made}, headers=headers)).status_code == 404
 
 
-@pytest.mark.parametrize(("name", "id_"), [
-    ("openai/gpt-4o-mini:nitro", "openai/gpt-4o-mini:nitro"),
-    ("openai/gpt-4o-mini@preset/x", "openai/gpt-4o-mini"),
-    ("deepseek/deepseek-chat-v3.1:free", "deepseek/deepseek-chat-v3.1:free"),
-    ("openrouter/auto", "openai/gpt-4o-mini"),
-    ("", "openai/gpt-4o-mini"),
-    ("nobody/nothing", None),
-])
+@pytest.mark.parametrize(
+    ("name", "id_"),
+    [
+        ("openai/gpt-4o-mini:nitro", "openai/gpt-4o-mini:nitro"),
+        ("openai/gpt-4o-mini@preset/x", "openai/gpt-4o-mini"),
+        ("deepseek/deepseek-chat-v3.1:free", "deepseek/deepseek-chat-v3.1:free"),
+        ("openrouter/auto", "openai/gpt-4o-mini"),
+        ("", "openai/gpt-4o-mini"),
+        ("nobody/nothing", None),
+    ],
+)
 def test_model_names_resolve(name: str, id_: str | None) -> None:
     """Variants, presets, the router and the account's default."""
     model = find(name)

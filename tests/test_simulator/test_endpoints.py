@@ -28,13 +28,16 @@ async def test_a_tool_is_called_when_weather_comes_up(rig: Rig) -> None:
     assert (await rig.post("/chat/completions", ask)).json()["choices"][0]["message"]["content"]
 
 
-@pytest.mark.parametrize(("more", "calls"), [
-    ({}, False),
-    ({"model": "openai/gpt-4o-mini-tools"}, True),
-    ({"tool_choice": "required"}, True),
-    ({"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}, True),
-    ({"model": "sim/echo-tools", "tool_choice": "none"}, False),
-])
+@pytest.mark.parametrize(
+    ("more", "calls"),
+    [
+        ({}, False),
+        ({"model": "openai/gpt-4o-mini-tools"}, True),
+        ({"tool_choice": "required"}, True),
+        ({"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}, True),
+        ({"model": "sim/echo-tools", "tool_choice": "none"}, False),
+    ],
+)
 async def test_when_tools_are_called(rig: Rig, more: dict[str, Any], calls: bool) -> None:
     """By the model's name or by force; never when tools are off."""
     answer = await rig.chat(content="hello", **{"model": "sim/echo", "tools": [CHAT_TOOL], **more})
@@ -84,8 +87,17 @@ async def test_the_legacy_and_cursors_paths(rig: Rig) -> None:
     assert message["tool_calls"][0]["function"]["name"] == "f"
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"model":"sim/echo"}', b'{"messages":[1],"model":"sim/echo"}',
-                                  b'{"messages":[{"role":"user"}],"max_tokens":-1}', b'{"a":' * 5000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b'{"model":"sim/echo"}',
+        b'{"messages":[1],"model":"sim/echo"}',
+        b'{"messages":[{"role":"user"}],"max_tokens":-1}',
+        b'{"a":' * 5000,
+    ],
+)
 async def test_bad_bodies_get_400(rig: Rig, body: bytes) -> None:
     """Whatever cannot be read is refused and costs nothing."""
     answer = await rig.client.post(f"{rig.base_url}/chat/completions", content=body)

@@ -43,17 +43,20 @@ async def test_faults_that_answer_have_their_status(rig: Rig, name: str) -> None
         assert answer.json()["error"]["code"] == answer.status_code
 
 
-@pytest.mark.parametrize(("name", "source"), [
-    ("429-free-daily", "openrouter_free_tier_daily"),
-    ("429-free-minute", "openrouter_free_tier_minute"),
-    ("429-provider", "upstream_provider_shared_pool"),
-    ("402-in-flight", "openrouter_in_flight_budget"),
-    ("402-credits", "openrouter_credits"),
-    ("402-key-limit", "openrouter_key_limit"),
-    ("403-key-limit", "openrouter_key_limit"),
-    ("403-guardrail-budget", "openrouter_guardrail_budget"),
-    ("403-workspace-budget", "openrouter_workspace_budget"),
-])
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("429-free-daily", "openrouter_free_tier_daily"),
+        ("429-free-minute", "openrouter_free_tier_minute"),
+        ("429-provider", "upstream_provider_shared_pool"),
+        ("402-in-flight", "openrouter_in_flight_budget"),
+        ("402-credits", "openrouter_credits"),
+        ("402-key-limit", "openrouter_key_limit"),
+        ("403-key-limit", "openrouter_key_limit"),
+        ("403-guardrail-budget", "openrouter_guardrail_budget"),
+        ("403-workspace-budget", "openrouter_workspace_budget"),
+    ],
+)
 async def test_limits_name_their_source(rig: Rig, name: str, source: str) -> None:
     """`limit_source` is the discriminator that clients branch on."""
     answer = await rig.post("/chat/completions", body(name))

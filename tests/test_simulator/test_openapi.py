@@ -17,6 +17,7 @@ RESPONSES_TOOL = {"type": "function", "name": "get_weather", "parameters": WEATH
 MESSAGES_TOOL = {"name": "get_weather", "input_schema": WEATHER}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
+
 async def test_the_check_itself_can_fail(openapi: OpenApi) -> None:
     """A body with a missing field does not pass."""
     with pytest.raises(AssertionError, match="required property"):

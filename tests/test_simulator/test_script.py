@@ -30,8 +30,11 @@ async def test_a_script_concerns_its_key_alone(rig: Rig) -> None:
     other = rig.simulator.add_key(account="user_one")
     await rig.control("script", {"key": rig.key, "then": [{"status": 401, "times": 0}]})
     assert (await rig.chat()).status_code == 401
-    answer = await rig.post("/chat/completions", {"model": "sim/echo", "messages": [{"role": "user", "content": "x"}]},
-                            headers={"Authorization": f"Bearer {other}"})
+    answer = await rig.post(
+        "/chat/completions",
+        {"model": "sim/echo", "messages": [{"role": "user", "content": "x"}]},
+        headers={"Authorization": f"Bearer {other}"},
+    )
     assert answer.status_code == 200
 
 

@@ -59,8 +59,14 @@ async def test_messages_have_named_events(rig: Rig) -> None:
     text = (await rig.post("/messages", body)).text
     names = re.findall(r"^event: (\w+)$", text, re.MULTILINE)
     assert names == [
-        "message_start", "ping", "content_block_start", "content_block_delta", "content_block_delta",
-        "content_block_stop", "message_delta", "message_stop",
+        "message_start",
+        "ping",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
     ]
     assert "[DONE]" not in text
     rig.simulator.world.settings.messages_done = True
