@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         frozen=True, extra="ignore", case_sensitive=False, env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 # nosec B104
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Processes that serve calls.")
     data_dir: Path = Field(Path("./data"), description="Folder for the embedded Redis and generated secrets.")
