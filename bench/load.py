@@ -61,7 +61,7 @@ def wrk(to: Contestant, seconds: float, folder: Path) -> WrkRun:
         timeout=seconds + 30,
     )
     if done.returncode:
-        raise BenchError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise BenchError(f"wrk ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
     run = parse_wrk(done.stdout)
     if run.failed or not run.requests:
         raise BenchError(f"{to.name}: {run.failed} of {run.requests} calls failed, so its figures would mean nothing")

@@ -16,7 +16,7 @@ from app.services.key_store import Deed, KeyStore, RecordKind
 from app.services.key_view import KeyView
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
-from tests.test_services.key_workers import messages_only, openrouter_key, until, worker
+from tests.test_services.key_workers import messages_only, on_redis, openrouter_key, until, worker
 
 
 async def test_a_change_is_seen_by_another_worker(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,19 +134,35 @@ async def test_late_news_of_its_own_deed_changes_nothing(redis_server: RedisServ
         assert view.by_digest[bytes.fromhex("ab" * 32)].name == "new"
         unheard = OpenRouterKey(id="o", sealed="", masked="", rev=1)
         await view.put_openrouter(unheard, version)
+        assert not view.openrouter
         await view.drop_openrouter(unheard, version)
         assert not view.openrouter
 
 
-async def test_a_reading_under_way_hides_no_deed(redis_server: RedisServer) -> None:
+async def test_a_reading_under_way_hides_no_deed(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker knows what it has stored, although a reading that began before it ends after it."""
-    async with worker(redis_server, follow=False) as keys:
-        for number in range(20):
-            readings = [asyncio.ensure_future(keys._view.resync()) for _ in range(3)]
-            made = await keys.create_client_key(f"app {number}", by="t")
-            assert keys.authenticate(made.secret.reveal().encode()) == made.record
-            await asyncio.gather(*readings)
-            assert keys.authenticate(made.secret.reveal().encode()) == made.record
+    async with manager(redis_server) as redis, on_redis(redis, follow=False) as keys:
+        read, go_on = asyncio.Event(), asyncio.Event()
+        shelf = keys._view._store.clients
+        load = shelf.load
+
+        async def slow_load() -> dict[str, ClientKey]:
+            found = await load()
+            read.set()
+            await go_on.wait()
+            return found
+
+        monkeypatch.setattr(shelf, "load", slow_load)
+        reading = asyncio.ensure_future(keys._view.resync())
+        await read.wait()
+        making = asyncio.ensure_future(keys.create_client_key("app", by="t"))
+        while not await redis.command("HLEN", redis.keys.client_keys):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        go_on.set()
+        await reading
+        made = await making
+        assert keys.authenticate(made.secret.reveal().encode()) == made.record
 
 
 async def test_a_damaged_digest_is_nobody(redis_server: RedisServer) -> None:
