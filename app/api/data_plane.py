@@ -59,7 +59,7 @@ class DataPlane:
             client=_client(facts),
             public_base=self._public_url or scope["scheme"].encode() + b"://" + facts.host,
         )
-        caller = AsgiCaller(receive, send)
+        caller = AsgiCaller(receive, send, scope.get("gateway.departure"))
         try:
             await self._proxy.serve(call, caller)
         except AnswerCutError:

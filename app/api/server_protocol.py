@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -41,11 +43,67 @@ _NO_TUNNEL = GatewayError(
 _LINGER_S = 1.0
 # Each costs a copy of the bytes behind it; a client that waits for its answers sends one.
 _UPGRADES_IN_A_READ = 4
+# uvicorn lets one request run at a time; more than these wait only if somebody means harm.
+_PIPELINED = 256
 _OFFERS = frozenset({b"upgrade", b"http2-settings"})
 
 
 class _RefusedError(Exception):
     """Stops the parser; what is wrong stands in the protocol."""
+
+
+class Departure:
+    """Lets one request know that its client has left, without a task that waits for it."""
+
+    __slots__ = ("lost", "on_leave", "whole")
+
+    def __init__(self) -> None:
+        self.on_leave: Callable[[], None] | None = None
+        self.lost = False
+        self.whole = False
+        """Whether the whole request has arrived."""
+
+    def leave(self) -> None:
+        self.lost = True
+        if self.on_leave is not None:
+            self.on_leave()
+
+
+class JoiningTransport:
+    """A transport that keeps the head of an answer back for what is written next, or else for the loop's next turn."""
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+            self._transport.write(data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        elif data:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            data, self._head = self._head, b""
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class GatewayHttpProtocol(HttpToolsProtocol):
@@ -63,14 +121,20 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._error: GatewayError | None = None
         self._ended = False
         self._watch: asyncio.TimerHandle | None = None
+        self._departures: deque[Departure] = deque(maxlen=_PIPELINED)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # uvicorn writes an answer's head and its body apart, each a system call: here they leave together.
+        self.transport = JoiningTransport(transport, self.loop)  # type: ignore[assignment]
         self._stray_since_s = self.loop.time()
         self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
+        for departure in self._departures:
+            departure.leave()
+        self._departures.clear()
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
@@ -114,7 +178,20 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         url = self.url
         if not url.startswith(b"/") or b"#" in url:
             self._stop(_NO_TUNNEL if self.parser.get_method() == b"CONNECT" else _BAD_TARGET)
+        departure = Departure()
+        self._departures.append(departure)
+        self.scope["gateway.departure"] = departure  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if self._departures:
+            self._departures[-1].whole = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self._departures:
+            self._departures.popleft()
+        super().on_response_complete()
 
     def _should_upgrade(self) -> bool:
         # uvicorn's callbacks leave such a request alone; it comes again without the offer.

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -38,6 +39,7 @@ _CONTROL_BYTES: Final = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\
 _COLOURS: Final = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 # uvicorn names what we end on purpose: an answer that broke upstream is left incomplete.
 _HUSHED: Final = ("ASGI callable returned without completing response.",)
+_ROOT: Final = logging.getLogger()
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -61,21 +63,34 @@ def configure(level: str, form: Format, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def event(log: logging.Logger, level: int, text: str, fields: dict[str, Any]) -> None:
+    """`log.log(level, text, extra=fields)` for the line that every request writes, without a record nobody needs."""
+    handlers = _ROOT.handlers
+    handler = handlers[0] if len(handlers) == 1 else None
+    if isinstance(handler, LineHandler) and handler.json and log.propagate:
+        handler.put(_json(time.time(), level, text, log.name, fields))  # noqa: TID251 - as the record would
+    else:
+        log.log(level, text, extra=fields)
+
+
 def json_line(record: logging.LogRecord) -> bytes:
     """One JSON object, newline included."""
-    line: dict[str, Any] = {
-        "at": _instant(record.created),
-        "level": record.levelname.lower(),
-        "event": _text(record),
-        "logger": record.name,
-    }
-    line.update(_fields(record))
+    return _json(record.created, record.levelno, _text(record), record.name, _fields(record))
+
+
+def _json(at_s: float, level: int, event: str, name: str, fields: dict[str, Any]) -> bytes:
+    line: dict[str, Any] = {"at": _instant(at_s), "level": _level(level), "event": event, "logger": name, **fields}
     text = _encode(line)
     if len(text) > _LONGEST_LINE:
         text = _encode({name: _shortened(value) for name, value in line.items()})
     if not _CONTROL_BYTES.search(text):  # the encoder has escaped the others
         return redact_bytes(text) + b"\n"
     return (_safe(redact(text.decode())) + "\n").encode()
+
+
+@lru_cache(maxsize=64)
+def _level(level: int) -> str:
+    return logging.getLevelName(level).lower()
 
 
 @lru_cache(maxsize=4)
@@ -136,6 +151,7 @@ class LineHandler(logging.Handler):
         self._out = out
         self._descriptor = _descriptor(out)
         self._write = write
+        self.json = write is json_line
         self._waiting: deque[bytes] = deque()
         self._wake = threading.Event()
         self._ending = threading.Event()
@@ -146,15 +162,19 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg in _HUSHED:
             return
-        if len(self._waiting) >= _MOST_WAITING:
-            self.dropped += 1
-            return
         try:
             line = self._write(record)
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
             line = b'{"level":"error","event":"log line unwritable","logger":"%b"}\n' % record.name.encode(
                 "ascii", "replace"
             )
+        self.put(line)
+
+    def put(self, line: bytes) -> None:
+        """Takes a finished line, if there is room."""
+        if len(self._waiting) >= _MOST_WAITING:
+            self.dropped += 1
+            return
         self._waiting.append(line)
         if not self._wake.is_set():
             self._wake.set()

@@ -75,7 +75,10 @@ class Guard:
             await refuse(scope, receive, send, error)
             write_line(scope, facts, 0.0)
             return
-        if facts.body_open:
+        departure = scope.get("gateway.departure")
+        if departure is not None and departure.whole and facts.content_length is not None:
+            facts.body_open = False  # it has arrived, and it is as long as it said: nothing is left to watch
+        elif facts.body_open:
             receive = BoundedBody(receive, facts, self._limits.max_body_bytes, self._limits.body_idle_timeout_s)
         await self.app(scope, receive, send)
 

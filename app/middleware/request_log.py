@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.clock import Clock, SystemClock
 from app.core.errors import Fault, GatewayError
+from app.core.logging import event
 from app.middleware.facts import Facts, request_id
 from app.middleware.refusal import refuse
 
@@ -96,9 +97,11 @@ def write_line(scope: Scope, facts: Facts, ms: float) -> None:
         fields["error"] = facts.error_type
     if facts.frames:
         fields["frames"] = facts.frames
+    if facts.cost_nano:
+        fields["cost_nano"] = facts.cost_nano
     if len(facts.tries) > 1 or (facts.tries and level > logging.INFO):
         fields["tries"] = facts.tries
-    log.log(level, message, extra=fields)
+    event(log, level, message, fields)
 
 
 def _verdict(facts: Facts) -> tuple[int, str]:

@@ -55,7 +55,7 @@ class Caller(Protocol):
 
     async def write(self, piece: bytes) -> None: ...
 
-    async def end(self) -> None: ...
+    async def end(self, piece: bytes = b"") -> None: ...
 
 
 @dataclass(slots=True)
@@ -218,9 +218,7 @@ class Proxy:
         headers.append((b"content-length", b"%d" % len(body)))
         call.begun = True
         await caller.begin(answer.status, headers)
-        if call.method != "HEAD":
-            await caller.write(body)
-        await caller.end()
+        await caller.end(b"" if call.method == "HEAD" else body)
 
     async def _own_items(self, call: Call, body: bytes) -> bytes:
         """A list shows a client what it made, and nothing of the others that share the pool's workspaces."""
@@ -235,30 +233,34 @@ class Proxy:
         call.scanner = scanner_for(content_type) if call.route.inference else NoScanner()
         feed = call.scanner.feed
         cleaner: Cleaner = cleaner_for(content_type) if call.route.inference else NoCleaner()
-        try:
-            piece = await answer.chunk()
-        except TransportError as error:
-            raise answers.unreachable(error) from None
         headers = self._head(call, answer, key)
-        if is_error_object(piece):
-            # It will be shorter than upstream said.
-            headers = [pair for pair in headers if pair[0] != b"content-length"]
+        piece = b""
+        if header(headers, b"content-length"):
+            # A whole answer comes in one piece with its head, and its length is only true if nothing is cut out of it.
+            try:
+                piece = await answer.chunk()
+            except TransportError as error:
+                raise answers.unreachable(error) from None
+            if is_error_object(piece):
+                headers = [pair for pair in headers if pair[0] != b"content-length"]
         call.begun = True
         await caller.begin(answer.status, headers)
         try:
-            while piece:
+            while piece := piece or await answer.chunk():
                 feed(piece)
-                if cleaned := cleaner.feed(piece):
+                cleaned = cleaner.feed(piece)
+                if answer.complete:
+                    await caller.end(cleaned + cleaner.rest())
+                    return
+                if cleaned:
                     await caller.write(cleaned)
-                piece = await answer.chunk()
-            if left := cleaner.rest():
-                await caller.write(left)
+                piece = b""
         except TransportError as error:
             call.tries[-1] = (key.id, error.code)
             call.outcome = Outcome.FAILED
             await self._end_cut_stream(call, caller, answers.unreachable(error))
             raise answers.AnswerCutError from None
-        await caller.end()
+        await caller.end(cleaner.rest())
 
     def _head(self, call: Call, answer: Answer, key: PoolKey) -> list[tuple[bytes, bytes]]:
         generation_id = header(answer.headers, b"x-generation-id")
@@ -274,8 +276,7 @@ class Proxy:
         """A stream that broke ends with an error event in the words of its API, never as if it were complete."""
         event = answers.cut_event(call.route, call.scanner, error)
         if event:
-            await caller.write(event)
-            await caller.end()
+            await caller.end(event)
 
     async def _say_goodbye(self, call: Call, caller: Caller) -> None:
         """The gateway itself ends the call: its time to drain is over."""

@@ -42,6 +42,11 @@ class Answer:
             self.close()
         return data
 
+    @property
+    def complete(self) -> bool:
+        """Whether the piece that `chunk` gave last was the last one."""
+        return self._ended
+
     def close(self) -> None:
         """Gives the connection back if the answer came to its clean end, else closes it."""
         connection, self._connection = self._connection, None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -127,5 +129,59 @@ async def test_a_complete_answer_is_not_a_client_leaving() -> None:
         await asyncio.sleep(0.01)
 
     assert not caller.gone
-    assert caller.bytes_out == 2
     assert [message.get("body") for message in server.sent] == [None, b"xy", b""]
+
+
+class Departure:
+    """A server that tells of a client's leaving by itself."""
+
+    on_leave: Any = None
+    lost = False
+
+
+async def test_a_server_that_tells_needs_no_watcher() -> None:
+    """It calls back, and the work ends at once; before and after the block it has nobody to call."""
+    server, departure = Server(), Departure()
+    caller = AsgiCaller(server.receive, server.send, departure)
+    assert departure.on_leave is None
+
+    async def work() -> None:
+        async with caller.watched():
+            asyncio.get_running_loop().call_soon(departure.on_leave)
+            await asyncio.sleep(60)
+
+    with pytest.raises(asyncio.CancelledError):
+        await work()
+
+    assert caller.gone
+    assert departure.on_leave is None
+
+
+async def test_a_client_that_left_before_the_block_is_gone() -> None:
+    """The connection was lost while the body was being read."""
+    server, departure = Server(), Departure()
+    departure.lost = True
+    caller = AsgiCaller(server.receive, server.send, departure)
+    with pytest.raises(asyncio.CancelledError):
+        async with caller.watched():
+            await asyncio.sleep(60)
+
+    assert caller.gone
+
+
+async def test_a_call_leaves_nothing_to_the_garbage_collector() -> None:
+    """No circle leads from the task back to itself."""
+    gc.collect()
+    gc.disable()
+    try:
+        for departure in (None, Departure()):
+            server = Server()
+            caller = AsgiCaller(server.receive, server.send, departure)
+            async with caller.watched():
+                await caller.end()
+            alive = weakref.ref(server)
+            del caller, server
+            await asyncio.sleep(0.01)
+            assert alive() is None
+    finally:
+        gc.enable()

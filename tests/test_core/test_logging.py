@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from app.core import logging as our_logging
-from app.core.logging import LineHandler, configure, console_line, json_line
+from app.core.logging import LineHandler, configure, console_line, event, json_line
 from app.core.security import Secret
 
 KEY = "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"
@@ -253,7 +253,7 @@ def test_a_closed_pipe_harms_nobody() -> None:
 def test_the_last_line_before_the_end_is_written() -> None:
     """A program that logs and ends at once loses nothing, not even with a blocked pipe beside it."""
     program = (
-        "import logging; from app.core.logging import configure; configure('info', 'json');"
+        "import logging; from app.core.logging import event, configure; configure('info', 'json');"
         "[logging.getLogger('app').info('last words', extra={'n': n}) for n in range(1000)]"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
@@ -265,7 +265,7 @@ def test_the_last_line_before_the_end_is_written() -> None:
 def test_a_blocked_pipe_does_not_hinder_the_end() -> None:
     """With nobody reading, the program still ends by itself and cleanly."""
     program = (
-        "import logging; from app.core.logging import configure; configure('info', 'json');"
+        "import logging; from app.core.logging import event, configure; configure('info', 'json');"
         "[logging.getLogger('app').info('words', extra={'text': 'x' * 900}) for n in range(1000)]"
     )
     reading, writing = os.pipe()
@@ -278,3 +278,25 @@ def test_a_blocked_pipe_does_not_hinder_the_end() -> None:
         os.close(writing)
     assert done.returncode == 0
     assert done.stderr == b""
+
+
+def test_the_line_of_a_request_is_like_any_other(capfd: pytest.CaptureFixture[str]) -> None:
+    """It goes past the record, not past the form, the redaction or the level's name."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        configure("info", "json")
+        log = logging.getLogger("a.b")
+        event(log, logging.WARNING, "request failed", {"detail": "sk-or-v1-" + "a" * 64})
+        log.warning("request failed", extra={"detail": "sk-or-v1-" + "a" * 64})
+        root.handlers[0].close()
+        lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+
+    assert lines[0].pop("at")
+    assert lines[1].pop("at")
+    assert lines[0] == lines[1]
+    assert "aaaa" not in lines[0]["detail"]
