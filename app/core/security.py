@@ -110,9 +110,10 @@ class ClientKeyring:
     """Makes and recognises client keys. The pepper is a secret: a copy of the store alone cannot verify a guess."""
 
     def __init__(self, pepper: bytes) -> None:
-        if len(pepper) < 32:
-            raise ValueError("a pepper needs 32 bytes")
-        self._pepper = pepper
+        if not 32 <= len(pepper) <= hashlib.blake2b.MAX_KEY_SIZE:
+            raise ValueError("a pepper needs 32 to 64 bytes")
+        # Keyed BLAKE2b (RFC 7693) is a MAC by itself, at a fraction of what HMAC costs for so short a text.
+        self._keyed = hashlib.blake2b(key=pepper, digest_size=32)
 
     @staticmethod
     def mint() -> Secret:
@@ -130,7 +131,9 @@ class ClientKeyring:
 
     def digest(self, key: bytes) -> bytes:
         """The keyed hash that stands for the key in the store."""
-        return hmac.digest(self._pepper, key, "sha256")
+        keyed = self._keyed.copy()
+        keyed.update(key)
+        return keyed.digest()
 
     @staticmethod
     def mask(key: str) -> str:

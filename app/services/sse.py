@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 NANO = 1_000_000_000
+_TELLING = re.compile(rb'"usage"|\[DONE\]|message_stop')
 _LAST_EVENT = re.compile(rb"^(?:data: ?\[DONE\]|event: ?message_stop)\r?$", re.MULTILINE)
 _MOST_KEPT = 4 * 1024 * 1024
 
@@ -103,6 +104,9 @@ class SseScanner:
         self._tail = b"\n\n"
 
     def feed(self, piece: bytes) -> None:
+        if not self._rest and piece.endswith(b"\n\n") and not _TELLING.search(piece):
+            self._tail = b"\n\n"  # the usual piece: whole events of which nothing is wanted
+            return
         text = self._rest + piece if self._rest else piece
         end = text.rfind(b"\n") + 1
         if b'"usage"' in text:
