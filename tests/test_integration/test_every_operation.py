@@ -10,6 +10,7 @@ exceptions, all of them wanted, are this table:
     /credits/coinbase
     /generation*, /files/{id}*, /batches/{id},      404 unless this client made the object; then the same
     /videos/{id}*, /containers/{id}*
+    lists of files and batches                      only what this client made
     public catalogues                               the same body, cached: validators and compression are the gateway's
     errors                                          the same bytes without a top-level `user_id`
     job answers                                     absolute links lead to the gateway
@@ -55,6 +56,7 @@ ADDED = {
     "cross-origin-opener-policy", "x-robots-tag",
 }  # fmt: skip
 
+LISTS = {"/api/v1/files", "/api/v1/batches"}
 ACCOUNT = {"/api/v1/key", "/api/v1/auth/key", "/api/v1/credits"}
 CLOSED = re.compile(r"/api/v1/(auth/keys|oauth/|vault/|organization|credits/coinbase)")
 OWNED = re.compile(r"/api/v1/(generation$|generation/content$|(files|batches|videos|containers)/\{)")
@@ -116,9 +118,15 @@ def expected_body(direct: Reply) -> bytes:
     return direct.body
 
 
-def assert_same(direct: Reply, through: Reply) -> None:
+def assert_same(direct: Reply, through: Reply, *, lists: bool = False) -> None:
     assert through.status == direct.status
-    assert through.body == expected_body(direct)
+    if lists and direct.status == 200:
+        whole = direct.json()
+        assert through.json() == {name: whole[name] for name in whole if name not in ("first_id", "last_id")} | {
+            "data": []
+        }
+    else:
+        assert through.body == expected_body(direct)
     # An answer that says nothing of caches is kept out of them.
     silent = {"cache-control"} if not direct.all("cache-control") else set()
     assert told(through, DROPPED | ADDED | silent) == told(direct, DROPPED | ADDED)
@@ -139,21 +147,22 @@ def test_the_table_covers_every_operation() -> None:
 def test_forwarded_operations(prism: int, mocked: Wire, operation: Operation) -> None:
     """Each body type, each declared answer that is not about the key, and the streamed form where there is one."""
     pool_key = mocked.gateway.keys[0]
+    lists = operation.method == "GET" and operation.path in LISTS
     wishes = [("Prefer", f"code={code}") for code in operation.codes if code.isdigit() and code not in OF_THE_KEY]
     wishes += [("Accept", "text/event-stream")] if operation.streaming else []
     for request in openapi.request_of(operation):
         for wish in [("X-No-Wish", "1"), *wishes]:
             direct = send(prism, request, pool_key, wish)
-            assert_same_links(direct, send(mocked.port, request, mocked.key, wish), mocked)
+            assert_same_links(direct, send(mocked.port, request, mocked.key, wish), mocked, lists=lists)
 
 
-def assert_same_links(direct: Reply, through: Reply, wire: Wire) -> None:
+def assert_same_links(direct: Reply, through: Reply, wire: Wire, *, lists: bool = False) -> None:
     """As `assert_same`, with the links of jobs led back before comparing."""
     ours = wire.gateway.origin.encode() + b"/api/"
     moved = re.sub(rb'(?<=")https://openrouter\.ai/api/', ours, direct.body)
     if through.body == moved != direct.body:
         direct = Reply(direct.status, direct.headers, moved)
-    assert_same(direct, through)
+    assert_same(direct, through, lists=lists)
 
 
 @pytest.mark.parametrize("operation", some("catalogue"), ids=str)
