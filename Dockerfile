@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
 FROM python:3.12-slim AS build
 WORKDIR /src
-COPY requirements.lock pyproject.toml README.md LICENSE ./
+COPY requirements-runtime.lock pyproject.toml README.md LICENSE ./
 COPY app app
 COPY simulator simulator
 RUN python -m venv /opt/gateway \
- && /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
- && /opt/gateway/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+ && /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements-runtime.lock \
+ && /opt/gateway/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --home /data gateway && install -d -o gateway -m 0700 /data

@@ -42,9 +42,10 @@ bench: $(STAMP) ## speed and cost against nginx in the same run; writes bench/re
 soak: $(STAMP) ## the long tests
 	@exec $(BIN)/python -m pytest tests -m soak -v --timeout 3600 $(ARGS)
 
-lock: ## renew requirements.lock from pyproject.toml
+lock: ## renew both lock files from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --quiet --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --quiet pyproject.toml -o requirements-runtime.lock
 
 clean: ## remove what was built, but never data
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov tests/js/node_modules
