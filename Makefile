@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench soak lock clean
+.PHONY: help run demo test check bench lock clean
 
 help: ## what each target does
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ demo: $(STAMP) ## the gateway, a simulated OpenRouter, keys and a little traffic
 	@exec $(BIN)/python -m simulator.demo
 
 test: $(STAMP) ## every test (a few minutes)
-	@exec $(BIN)/python -m pytest tests -m "not soak" -q $(ARGS)
+	@exec $(BIN)/python -m pytest tests -q $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, bandit
 	$(BIN)/ruff check .
@@ -38,9 +38,6 @@ check: $(STAMP) ## ruff, mypy --strict, bandit
 
 bench: $(STAMP) ## speed and cost against nginx in the same run; writes bench/results.md
 	@exec $(BIN)/python -m bench $(ARGS)
-
-soak: $(STAMP) ## the long tests
-	@exec $(BIN)/python -m pytest tests -m soak -v --timeout 3600 $(ARGS)
 
 lock: ## renew both lock files from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
