@@ -75,7 +75,7 @@ class Gateway:
         owners = Owners(redis, tasks, self.clock)
         self.tally = Tally(redis, tasks, self.clock)
         self.catalogue = Catalogue(redis, fetcher.get, self.clock, tasks, settings.catalogue_ttl_s)
-        self.proxy = Proxy(upstream, prefix, self.pool, owners, self.clock, max_tries=settings.max_attempts)
+        self.proxy = Proxy(upstream, prefix, self.pool, owners, max_tries=settings.max_attempts)
         self._stack.push_async_callback(_flush, owners, self.tally)
         # What lives as long as the process need not be looked through at every collection, least of all 100,000 keys.
         gc.collect()

@@ -97,7 +97,7 @@ def ask(base: str, key: str, model: str, *, stream: bool) -> str:
         {"authorization": f"Bearer {key}", "content-type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own loopback address
             return f"{answer.status}, {len(answer.read())} bytes"
     except urllib.error.HTTPError as error:
         return f"{error.code}"

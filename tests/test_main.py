@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.config import SettingsError, load_settings
+from app.core.config import load_settings
 from app.main import control_stack, create_app, data_stack
 
 ROOT = Path(__file__).parent.parent
@@ -67,8 +67,3 @@ def test_bad_settings_end_the_start_with_one_message(command: list[str], tmp_pat
     assert "OPENROUTER_BASE_URL" in ended.stderr
     assert "canary" not in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_settings_error_is_what_it_says() -> None:
-    """create_app does not hide it."""
-    assert issubclass(SettingsError, Exception)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from app import __version__
+from app.api.render import render
+from app.core.errors import GatewayError
+from app.models.exchange import Skin
 from app.services.health import Health
 
 NAME = "openrouter-middleware"
@@ -23,6 +27,15 @@ def health_app(look: Callable[[], Awaitable[Health]], *, debug: bool) -> FastAPI
         redoc_url="/redoc" if debug else None,
         openapi_url="/openapi.json" if debug else None,
     )
+
+    @app.exception_handler(StarletteHTTPException)
+    async def refused(request: Request, error: StarletteHTTPException) -> Response:
+        words = "There is no such page here." if error.status_code == 404 else "This page cannot be asked that way."
+        kind = "not_found" if error.status_code == 404 else "method_not_allowed"
+        shown = GatewayError(error.status_code, kind, words, "The API is below /v1 and /api/v1.")
+        status, headers, body = render(shown, Skin.OPENROUTER, "")
+        named = {name.decode(): value.decode() for name, value in headers}
+        return Response(body, status, headers=named | dict(error.headers or {}))
 
     @app.head("/", include_in_schema=False)
     @app.get("/")

@@ -45,8 +45,12 @@ class ClientAuth:
 
     def _known(self, sent: tuple[bytes, bytes]) -> ClientKey | None:
         """The usual case: one header holds one good key. Whatever else it is, the careful way finds out."""
-        value = sent[1]
-        client = self._authenticate(value[7:] if value[:7] == b"Bearer " else value)
+        name, value = sent
+        if name == b"authorization":
+            if value[:7] != b"Bearer ":
+                return None
+            value = value[7:]
+        client = self._authenticate(value)
         return client if standing(client, self._clock.wall_s()) is None else None
 
     def _client(self, facts: Facts) -> ClientKey:

@@ -40,11 +40,17 @@ class Cleaner(Protocol):
 
     def rest(self) -> bytes: ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether every byte that is still to come will pass as it came, so that a length told before stays true."""
+        ...
+
 
 class SseCleaner:
     """Cleans the events of a stream that are errors."""
 
     __slots__ = ("_held",)
+    settled = False
 
     def __init__(self) -> None:
         self._held = b""
@@ -107,6 +113,10 @@ class JsonCleaner:
                 return start
         return b""
 
+    @property
+    def settled(self) -> bool:
+        return self._decided and not self._is_error
+
     def rest(self) -> bytes:
         text = b"".join(self._pieces)
         return without_account(text) if self._is_error else text
@@ -116,6 +126,7 @@ class NoCleaner:
     """For answers that are neither JSON nor a stream of events."""
 
     __slots__ = ()
+    settled = True
 
     def feed(self, piece: bytes) -> bytes:
         return piece

@@ -14,13 +14,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.core.clock import Clock
 from app.core.errors import Fault, GatewayError
 from app.core.redis import RedisUnavailable
 from app.models.exchange import Outcome, Route
 from app.models.keys import ClientKey
 from app.services import answers
-from app.services.cleaning import Cleaner, NoCleaner, cleaner_for, is_error_object
+from app.services.cleaning import Cleaner, NoCleaner, cleaner_for
 from app.services.judge import RELAY, judge_status
 from app.services.owners import Owner, Owners
 from app.services.pool import Pool, PoolKey
@@ -73,7 +72,6 @@ class Call:
     outcome: Outcome = Outcome.FAILED
     status: int = 0
     tries: list[tuple[str, str]] = field(default_factory=list)
-    key: PoolKey | None = None
     begun: bool = False
     usage: Usage | None = None
     generation_id: str = ""
@@ -83,14 +81,11 @@ class Call:
 class Proxy:
     """Serves calls of the data plane."""
 
-    def __init__(
-        self, upstream: Upstream, prefix: bytes, pool: Pool, owners: Owners, clock: Clock, *, max_tries: int
-    ) -> None:
+    def __init__(self, upstream: Upstream, prefix: bytes, pool: Pool, owners: Owners, *, max_tries: int) -> None:
         self._upstream = upstream
         self._prefix = prefix
         self._pool = pool
         self._owners = owners
-        self._clock = clock
         self._max_tries = max_tries
         self._links = answers.Links(upstream.origin, prefix)
 
@@ -125,7 +120,6 @@ class Proxy:
             key = self._next_key(owner, tried)
             tried.add(key.id)
             with key:
-                call.key = key
                 if await self._try(call, caller, key, target, headers, body, self._may_repeat(owner, tried)):
                     return
 
@@ -241,26 +235,25 @@ class Proxy:
                 piece = await answer.chunk()
             except TransportError as error:
                 raise answers.unreachable(error) from None
-            if is_error_object(piece):
-                headers = [pair for pair in headers if pair[0] != b"content-length"]
+        feed(piece)
+        ready = cleaner.feed(piece)
+        if not cleaner.settled:
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
         call.begun = True
         await caller.begin(answer.status, headers)
         try:
-            while piece := piece or await answer.chunk():
+            while not answer.complete:
+                if ready:
+                    await caller.write(ready)
+                piece = await answer.chunk()
                 feed(piece)
-                cleaned = cleaner.feed(piece)
-                if answer.complete:
-                    await caller.end(cleaned + cleaner.rest())
-                    return
-                if cleaned:
-                    await caller.write(cleaned)
-                piece = b""
+                ready = cleaner.feed(piece)
         except TransportError as error:
             call.tries[-1] = (key.id, error.code)
             call.outcome = Outcome.FAILED
             await self._end_cut_stream(call, caller, answers.unreachable(error))
             raise answers.AnswerCutError from None
-        await caller.end(cleaner.rest())
+        await caller.end(ready + cleaner.rest())
 
     def _head(self, call: Call, answer: Answer, key: PoolKey) -> list[tuple[bytes, bytes]]:
         generation_id = header(answer.headers, b"x-generation-id")

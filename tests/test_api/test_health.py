@@ -55,3 +55,13 @@ async def test_health_names_its_reasons() -> None:
 async def test_the_description_shows_only_when_debugging() -> None:
     """OpenAPI of the open pages is for developers."""
     assert (await get("/openapi.json", WELL, debug=True))[0] == 200
+
+
+async def test_a_missing_page_is_told_in_the_apis_shape() -> None:
+    """A base URL without its last part is a usual mistake: the answer says where the API is."""
+    status, body = await get("/v1", WELL)
+
+    assert status == 404
+    assert body["error"]["code"] == 404
+    assert body["error"]["metadata"]["error_type"] == "not_found"
+    assert "/v1" in body["error"]["metadata"]["hint"]

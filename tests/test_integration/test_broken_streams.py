@@ -232,3 +232,19 @@ def test_a_slow_reader_does_not_fill_the_gateway(wire: Wire) -> None:
 
         wait_until(stalled, what="a stall")
     assert len(sent) < 1000
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, 40])
+def test_an_error_under_200_with_a_length_arrives_whole_in_pieces(wire: Wire, cut: int) -> None:
+    """The account is cut out of it, so the length that upstream told no longer holds."""
+    body = b'  {"error":{"code":502,"message":"no luck"},"user_id":"user_canary"}'
+
+    def answer(_: Received, line: Line) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        line.send(head + body[:cut])
+        time.sleep(0.05)
+        line.send(body[cut:])
+
+    wire.upstream.handler = answer
+    reply = call(wire.port, "POST", "/v1/chat/completions", body=b'{"model":"a/b"}', key=wire.key)
+    assert (reply.status, reply.json()) == (200, {"error": {"code": 502, "message": "no luck"}})

@@ -107,3 +107,12 @@ async def test_other_scopes_pass() -> None:
     plane = Plane()
     await call(layer(plane), {"type": "lifespan"})
     assert len(plane.scopes) == 1
+
+
+@pytest.mark.parametrize(
+    "sent", [(b"authorization", GOOD), (b"authorization", b"Basic " + GOOD), (b"x-api-key", b"Bearer " + GOOD)]
+)
+async def test_a_good_key_in_the_wrong_words_stays_out(sent: tuple[bytes, bytes]) -> None:
+    """One header alone is held to the same rules as several."""
+    answer = await call(layer(Plane(), client()), scope_of(credentials=[sent]))
+    assert answer.status == 401

@@ -116,9 +116,7 @@ async def house(redis_server: RedisServer) -> AsyncIterator[House]:
     port = int(base.rpartition(":")[2].partition("/")[0])
     upstream = Upstream(Origin("http", "127.0.0.1", port), Timeouts(first_byte_s=1, idle_s=0.5), clock=clock)
     async with manager(redis_server) as redis:
-        yield House(
-            Proxy(upstream, b"/api", pool, Owners(redis, tasks, clock), clock, max_tries=3), pool, simulator, secrets
-        )
+        yield House(Proxy(upstream, b"/api", pool, Owners(redis, tasks, clock), max_tries=3), pool, simulator, secrets)
         await tasks.close()
         await upstream.close()
         await simulator.stop()
