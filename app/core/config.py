@@ -14,19 +14,19 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.redis_url import parse_redis_url
+from app.core.upstream_url import UpstreamUrl, parse_upstream, split_http
 
 MIN_SECRET_CHARACTERS: Final = 32
+MOVABLE: Final = frozenset({"free_limit", "moderation", "guardrail", "region"})
 EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
 _WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_")
 # The titles of .env.example, each with the field that it stands above.
@@ -39,6 +39,7 @@ _GROUPS: Final = {
     "Who may call": "allowed_hosts",
     "Limits on requests": "max_body_bytes",
     "Calls to OpenRouter": "connect_timeout_s",
+    "The pool of OpenRouter keys": "pool_strategy",
 }
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -47,59 +48,6 @@ Words = Annotated[tuple[str, ...], NoDecode]
 
 class SettingsError(Exception):
     """Settings that cannot be used. The text lists every one of them and quotes no value."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamUrl:
-    """Where OpenRouter is: the origin, and the path that every API path is appended to (`/api`)."""
-
-    scheme: str
-    host: str
-    port: int
-    prefix: str
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.prefix}"
-
-
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
-
-
-def parse_upstream(url: str, *, allow_plain_http: bool) -> UpstreamUrl:
-    """Raises ValueError with a sentence when the URL could lead a key to the wrong place."""
-    scheme, host, port, path = _split_http(url)
-    prefix = path.rstrip("/").removesuffix("/v1") if path.rstrip("/").endswith("/api/v1") else path.rstrip("/")
-    if prefix and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/api", prefix):
-        raise ValueError("must end in the host, /api or /api/v1")
-    if scheme == "http" and not (allow_plain_http or _is_loopback(host)):
-        raise ValueError("must be https:// (http:// only to this machine, or with ALLOW_PLAIN_HTTP_UPSTREAM=true)")
-    return UpstreamUrl(scheme, host, port, prefix or "/api")
-
-
-def _split_http(url: str) -> tuple[str, str, int, str]:
-    """Scheme, host, port and path of a plain http(s) URL: no user, no query, no fragment."""
-    if re.search(r"[^\x21-\x7e]|\\", url):
-        raise ValueError("must hold no space, backslash or control character")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host) or port == 0 or parts.netloc.endswith(":"):
-        raise ValueError("must be http:// or https:// and a host")
-    if "@" in parts.netloc or "?" in url or "#" in url:
-        raise ValueError("must hold no user, password, query or fragment")
-    return parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], parts.path
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".") == "localhost"
 
 
 class Settings(BaseSettings):
@@ -180,6 +128,24 @@ class Settings(BaseSettings):
     drain_s: float = Field(30, ge=0, le=86_400, description="Time that running streams get to end when stopping.")
     catalogue_ttl_s: Seconds = Field(300, description="Age at which the cached list of models is refreshed.")
 
+    pool_strategy: Literal[
+        "balanced", "round_robin", "weighted", "least_used", "least_recent", "random", "most_credit", "tiers"
+    ] = Field("balanced", description="How the next OpenRouter key is chosen, until it is switched at run time.")
+    move_account_on: Words = Field(
+        (),
+        description="Refusals after which a call may go to another account: free_limit, moderation, guardrail, region. "
+        "Empty: none. OpenRouter's terms may forbid it.",
+    )
+    rescue_deadline_s: Seconds = Field(60, description="Time after which a call is not tried again.")
+    retry_share: float = Field(0.2, ge=0, le=1, description="Most further tries, as a share of recent calls.")
+    first_token_wait_s: Seconds = Field(20, description="Longest time that an answer is held until it says something.")
+    heartbeat_s: float = Field(15, ge=0, le=3600, description="Silence after which a stream gets a comment. 0: never.")
+    probe_interval_s: Seconds = Field(300, description="Time between two free checks of the same OpenRouter key.")
+    probes_per_s: float = Field(2, gt=0, le=100, description="Most checks of OpenRouter keys in a second.")
+    rotate_every_days: int = Field(0, ge=0, le=3650, description="Age at which managed keys are renewed. 0: never.")
+    rotate_before_expiry_days: int = Field(7, ge=0, le=365, description="Renew managed keys this long before they end.")
+    rotate_quarantine_h: float = Field(24, ge=0, le=8760, description="Time a renewed key stays disabled, not deleted.")
+
     @cached_property
     def upstream(self) -> UpstreamUrl:
         return parse_upstream(self.openrouter_base_url, allow_plain_http=self.allow_plain_http_upstream)
@@ -193,7 +159,7 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "move_account_on", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
@@ -217,7 +183,7 @@ class Settings(BaseSettings):
         # Its user and password are allowed, so they are taken away before the common check.
         if value:
             scheme, separator, rest = value.partition("://")
-            _split_http(scheme + separator + rest.rpartition("@")[2])
+            split_http(scheme + separator + rest.rpartition("@")[2])
         return value
 
     @field_validator("redis_url")
@@ -260,15 +226,22 @@ class Settings(BaseSettings):
     @field_validator("allowed_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(origin != "*" and _split_http(origin)[3] for origin in value):
+        if any(origin != "*" and split_http(origin)[3] for origin in value):
             raise ValueError("must be origins like https://app.example.com, separated by commas")
+        return value
+
+    @field_validator("move_account_on")
+    @classmethod
+    def _refusals(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(value) <= MOVABLE:
+            raise ValueError(f"must be some of {', '.join(sorted(MOVABLE))}, separated by commas")
         return value
 
     @field_validator("public_url")
     @classmethod
     def _usable_public_url(cls, value: str) -> str:
         if value:
-            _split_http(value)
+            split_http(value)
         return value.rstrip("/")
 
     @field_validator("trusted_proxies")
