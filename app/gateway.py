@@ -154,6 +154,10 @@ class Gateway:
             )
         return self._keys.authenticate(key)
 
+    def current_client(self, client_id: str) -> ClientKey | None:
+        """The record of a client as it is now."""
+        return self._keys.client_keys.get(client_id) if self._keys is not None else None
+
     async def look(self) -> Health:
         """How everything feels at this moment."""
         keys = self._keys

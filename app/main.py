@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.data_plane import DataPlane
 from app.api.health import health_app
+from app.api.lane import Lane
 from app.core.config import Settings, SettingsError, load_settings
 from app.gateway import Gateway
 from app.middleware.client_auth import ClientAuth
@@ -46,9 +47,11 @@ class Planes:
 
     def __init__(self, settings: Settings) -> None:
         self.gateway = Gateway(settings)
-        self._guard: ASGIApp = Guard(self._split, Limits.of(settings), settings.allowed_hosts)
+        self._guard = Guard(self._split, Limits.of(settings), settings.allowed_hosts)
         self._control = control_stack(self.gateway, health_app(self.gateway.look, debug=settings.debug))
         self._data: ASGIApp | None = None
+        self.lane: Lane | None = None
+        """Where the server's protocol serves the usual calls by itself, once the gateway has started."""
 
     def drain(self) -> None:
         """The gateway is being stopped: balancers are told at once."""
@@ -76,6 +79,15 @@ class Planes:
         gateway = self.gateway
         plane = DataPlane(gateway.proxy, gateway.catalogue, gateway.tally, public_url=gateway.settings.public_url)
         self._data = data_stack(gateway, plane)
+        self.lane = Lane(
+            gateway.proxy,
+            gateway.tally,
+            gateway.authenticate,
+            gateway.current_client,
+            gateway.clock,
+            self._guard,
+            origins=gateway.settings.allowed_origins,
+        )
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.gateway.close()

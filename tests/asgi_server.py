@@ -93,12 +93,31 @@ class Wire:
         if status == 100:
             return self.answer()
         headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        if headers.get(b"transfer-encoding") == b"chunked" and not head_only:
+            return Raw(status, headers, self._chunks())
         length = 0 if head_only or status in (204, 304) else int(headers.get(b"content-length", 0))
         while len(self._buffer) < length:
             if not self._more():
                 break
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return Raw(status, headers, body)
+
+    def _chunks(self) -> bytes:
+        """A chunked body, as far as it came."""
+        pieces = []
+        while True:
+            while b"\r\n" not in self._buffer:
+                if not self._more():
+                    return b"".join(pieces)
+            size, _, self._buffer = self._buffer.partition(b"\r\n")
+            length = int(size, 16)
+            while len(self._buffer) < length + 2:
+                if not self._more():
+                    return b"".join(pieces)
+            pieces.append(self._buffer[:length])
+            self._buffer = self._buffer[length + 2 :]
+            if not length:
+                return b"".join(pieces)
 
     def interim(self) -> bytes:
         """What has come so far, unread."""

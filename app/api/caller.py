@@ -95,8 +95,10 @@ class AsgiCaller:
             self.gone = True
             self._main.cancel()
 
-    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]], first: bytes = b"") -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        if first:
+            await self.write(first)
 
     async def write(self, piece: bytes) -> None:
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -106,3 +108,7 @@ class AsgiCaller:
         # Before the last byte goes: a server tells the end of an answer like a disconnect.
         self._complete = True
         await self._send({"type": "http.response.body", "body": piece, "more_body": False})
+
+    async def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.end(body)

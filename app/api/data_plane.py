@@ -66,13 +66,7 @@ class DataPlane:
             # Left incomplete on purpose: the server closes the connection, so that nobody takes it for whole.
             pass
         finally:
-            facts.outcome = call.outcome.value
-            facts.tries = call.tries
-            if call.status:
-                facts.status = call.status
-            if call.usage is not None and call.usage.cost_nano:
-                facts.cost_nano = call.usage.cost_nano
-                self._tally.add(call.client.id, call.usage.cost_nano)
+            report(call, facts, self._tally)
 
     async def _list(self, scope: Scope, receive: Receive, send: Send, facts: Facts, route: Route) -> None:
         target = route.path + (b"?" + scope["query_string"] if scope["query_string"] else b"")
@@ -101,6 +95,17 @@ class DataPlane:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, facts: Facts, route: Route) -> None:
         raise refusal(route)
+
+
+def report(call: Call, facts: Facts, tally: Tally) -> None:
+    """What became of a call, for the log and for its client's sums."""
+    facts.outcome = call.outcome.value
+    facts.tries = call.tries
+    if call.status:
+        facts.status = call.status
+    if call.usage is not None and call.usage.cost_nano:
+        facts.cost_nano = call.usage.cost_nano
+        tally.add(call.client.id, call.usage.cost_nano)
 
 
 def _client(facts: Facts) -> ClientKey:

@@ -14,8 +14,11 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.api.lane import Lane, Ticket
+from app.api.lane_call import LaneCall
 from app.api.render import render
 from app.core.errors import GatewayError
+from app.core.write_batch import batch_of
 from app.middleware.facts import request_id
 from app.models.exchange import Skin
 
@@ -122,9 +125,17 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._ended = False
         self._watch: asyncio.TimerHandle | None = None
         self._departures: deque[Departure] = deque(maxlen=_PIPELINED)
+        self._lane: Lane | None = getattr(self.app, "lane", None)
+        self._ticket: Ticket | None = None
+        self._last_ticket: Ticket | None = None
+        self._ticket_since_s = 0.0
+        self._pieces: list[bytes] = []
+        self._idle_since_s = 0.0
+        self._batch = batch_of(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._raw_transport = transport
         # uvicorn writes an answer's head and its body apart, each a system call: here they leave together.
         self.transport = JoiningTransport(transport, self.loop)  # type: ignore[assignment]
         self._stray_since_s = self.loop.time()
@@ -135,6 +146,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         for departure in self._departures:
             departure.leave()
         self._departures.clear()
+        if isinstance(self.cycle, LaneCall):
+            self.cycle.leave()
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
@@ -142,7 +155,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
-        self._unset_keepalive_if_required()
+        self._idle_since_s = 0.0
         began = self._head_began_s
         for _ in range(_UPGRADES_IN_A_READ):
             try:
@@ -164,7 +177,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
                 self._refuse(_LONG_HEAD)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
         self._head_began_s = self.loop.time()
         self._head_bytes = 0
 
@@ -175,23 +189,96 @@ class GatewayHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_began_s = 0.0
-        url = self.url
+        lane, parser = self._lane, self.parser
+        if lane is not None and (self.cycle is None or self.cycle.response_complete):
+            ticket, method = self._last_ticket, parser.get_method()
+            if ticket is None or not lane.again(ticket, method, self.url, self.headers):
+                ticket = self._last_ticket = lane.admit(method, self.url, self.headers)
+            if ticket is not None and parser.get_http_version() == "1.1":
+                self._ticket, self._ticket_since_s = ticket, self.loop.time()
+                self._pieces = []
+                return
+        self._take_the_long_way()
+
+    def _take_the_long_way(self) -> None:
+        """The request whose head has just been read goes through ASGI."""
+        url, headers = self.url, self.headers
         if not url.startswith(b"/") or b"#" in url:
             self._stop(_NO_TUNNEL if self.parser.get_method() == b"CONNECT" else _BAD_TARGET)
+        super().on_message_begin()
+        self.url = url
+        self.expect_100_continue = any(pair[0] == b"expect" and pair[1].lower() == b"100-continue" for pair in headers)
+        self.headers = self.scope["headers"] = headers
         departure = Departure()
         self._departures.append(departure)
         self.scope["gateway.departure"] = departure  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_body(self, body: bytes) -> None:
+        if self._ticket is not None:
+            self._pieces.append(body)
+        else:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
+        ticket = self._ticket
+        if ticket is not None and self._lane is not None:
+            self._ticket = None
+            pieces, self._pieces = self._pieces, []
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            call = LaneCall(self._lane, ticket, body, self, keep_alive=self.parser.should_keep_alive())
+            self.cycle = call  # type: ignore[assignment]
+            call.start(self.tasks)
+            return
         if self._departures:
             self._departures[-1].whole = True
         super().on_message_complete()
 
+    def _leave_the_lane(self) -> None:
+        """A body that comes slowly is not waited for here: the long way knows how long it may take."""
+        pieces, self._pieces = self._pieces, []
+        self._ticket = None
+        self._take_the_long_way()
+        for piece in pieces:
+            super().on_body(piece)
+
     def on_response_complete(self) -> None:
         if self._departures:
             self._departures.popleft()
-        super().on_response_complete()
+        self._next()
+
+    def answered(self, *, reusable: bool) -> None:
+        """A call in the lane is over."""
+        if reusable:
+            self._next()
+        else:
+            self._batch.close(self._raw_transport)
+
+    def send(self, data: bytes) -> None:
+        """Writes for a call in the lane."""
+        self._batch.write(self._raw_transport, data)
+
+    def _next(self) -> None:
+        """Goes on with the request that waits behind, if there is one. (uvicorn sets a timer for each pause.)"""
+        self.server_state.total_requests += 1
+        if self._raw_transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since_s = self.loop.time()
+
+    @property
+    def date_headers(self) -> list[tuple[bytes, bytes]]:
+        return self.server_state.default_headers
+
+    async def writable(self) -> None:
+        if self.flow.write_paused:
+            await self.flow.drain()
 
     def _should_upgrade(self) -> bool:
         # uvicorn's callbacks leave such a request alone; it comes again without the offer.
@@ -259,8 +346,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         elif self._head_began_s:
             if now_s - self._head_began_s >= self.head_timeout_s:
                 self._refuse(_SLOW_HEAD)
-        elif self.timeout_keep_alive_task is not None:
+        elif self._ticket is not None:
+            if now_s - self._ticket_since_s >= self.head_timeout_s / 4:
+                self._leave_the_lane()
+        elif self._idle_since_s:
             self._stray_since_s = 0.0
+            if now_s - self._idle_since_s >= self.timeout_keep_alive:
+                self.transport.close()
         elif not self._stray_since_s:
             self._stray_since_s = now_s
         elif now_s - self._stray_since_s >= self.head_timeout_s:

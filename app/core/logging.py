@@ -83,7 +83,7 @@ def _json(at_s: float, level: int, event: str, name: str, fields: dict[str, Any]
     text = _encode(line)
     if len(text) > _LONGEST_LINE:
         text = _encode({name: _shortened(value) for name, value in line.items()})
-    if not _CONTROL_BYTES.search(text):  # the encoder has escaped the others
+    if (text.isascii() and b"\x7f" not in text) or not _CONTROL_BYTES.search(text):  # the encoder escapes the others
         return redact_bytes(text) + b"\n"
     return (_safe(redact(text.decode())) + "\n").encode()
 
@@ -99,8 +99,13 @@ def _second(at_s: int) -> str:
 
 
 def _instant(at_s: float) -> str:
-    whole = int(at_s)
-    return f"{_second(whole)}.{int((at_s - whole) * 1000):03}Z"
+    return _millisecond(int(at_s * 1000))
+
+
+@lru_cache(maxsize=64)
+def _millisecond(at_ms: int) -> str:
+    whole, ms = divmod(at_ms, 1000)
+    return f"{_second(whole)}.{ms:03}Z"
 
 
 def console_line(record: logging.LogRecord) -> bytes:

@@ -11,7 +11,7 @@ from app.core.errors import GatewayError
 from app.middleware.facts import Facts
 from app.middleware.refusal import refuse
 from app.models.keys import ClientKey
-from app.services.credentials import Refusal, credential, refusal_error, standing
+from app.services.credentials import Refusal, credential, refusal_error, standing, usual_key
 
 
 class ClientAuth:
@@ -45,12 +45,10 @@ class ClientAuth:
 
     def _known(self, sent: tuple[bytes, bytes]) -> ClientKey | None:
         """The usual case: one header holds one good key. Whatever else it is, the careful way finds out."""
-        name, value = sent
-        if name == b"authorization":
-            if value[:7] != b"Bearer ":
-                return None
-            value = value[7:]
-        client = self._authenticate(value)
+        key = usual_key(*sent)
+        if key is None:
+            return None
+        client = self._authenticate(key)
         return client if standing(client, self._clock.wall_s()) is None else None
 
     def _client(self, facts: Facts) -> ClientKey:

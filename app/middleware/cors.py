@@ -40,6 +40,11 @@ class Cors:
         else:
             await self.app(scope, receive, send)
 
+    @staticmethod
+    def added_without_origin(origins: Collection[str]) -> list[tuple[bytes, bytes]]:
+        """What an answer gets whose caller named no origin."""
+        return [_VARY] if origins and "*" not in origins else []
+
     def _allowed(self, origin: bytes) -> bytes:
         """The value that allows this origin, or nothing."""
         if self._any:

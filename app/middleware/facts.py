@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -50,5 +51,27 @@ def request_id(sent: bytes) -> str:
     """The caller's own id where it is harmless, else a new UUID (version 4) in hex."""
     if sent and _ACCEPTABLE_ID.fullmatch(sent):
         return sent.decode()
-    drawn = os.urandom(16).hex()
+    drawn = _drawer.next()
     return f"{drawn[:12]}4{drawn[13:16]}a{drawn[17:]}"
+
+
+def _draw() -> Iterator[str]:
+    """16 random bytes in hex at a time; asking the kernel for each is dear on a virtual machine."""
+    while True:
+        many = os.urandom(4096).hex()
+        yield from (many[start : start + 32] for start in range(0, len(many), 32))
+
+
+class _Drawer:
+    """The numbers that are next, and none of them twice: a forked process starts anew."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.next = _draw().__next__
+
+
+_drawer = _Drawer()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drawer.renew)

@@ -24,7 +24,7 @@ _ONCE = frozenset({
     b"host", b"content-length", b"content-type", b"transfer-encoding", b"content-encoding", b"origin", *_CREDENTIALS,
 })  # fmt: skip
 _WATCHED = _ONCE | _REFUSED_BY_VALUE | {b"accept-encoding", b"x-request-id"}
-_TEXT = bytes(range(0x20, 0x7F)) + b"\t"
+TEXT = bytes(range(0x20, 0x7F)) + b"\t"
 _ALLOW = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 _VERSIONS = frozenset({"1.1", "1.0", "2", "3"})
 # As many as a server has names; a caller who invents more pays for the full check only.
@@ -57,7 +57,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, limits: Limits, allowed_hosts: tuple[str, ...] = ()) -> None:
         self.app = app
-        self._limits = limits
+        self.limits = limits
         self._allowed_hosts = allowed_hosts
         self._sound_hosts: set[bytes] = set()
 
@@ -73,14 +73,18 @@ class Guard:
         except GatewayError as error:
             facts.request_id = request_id(facts.sent_request_id)
             await refuse(scope, receive, send, error)
-            write_line(scope, facts, 0.0)
+            write_line(scope["method"], facts, 0.0)
             return
         departure = scope.get("gateway.departure")
         if departure is not None and departure.whole and facts.content_length is not None:
             facts.body_open = False  # it has arrived, and it is as long as it said: nothing is left to watch
         elif facts.body_open:
-            receive = BoundedBody(receive, facts, self._limits.max_body_bytes, self._limits.body_idle_timeout_s)
+            receive = BoundedBody(receive, facts, self.limits.max_body_bytes, self.limits.body_idle_timeout_s)
         await self.app(scope, receive, send)
+
+    def is_known_host(self, host: bytes) -> bool:
+        """Whether a request with this Host was let through before."""
+        return host in self._sound_hosts
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -94,7 +98,7 @@ class Guard:
             raise _refusal(405, "method_not_allowed", "This method is not allowed.", "", _ALLOW)
         path: bytes = scope["raw_path"]
         query: bytes = scope["query_string"]
-        if len(path) + len(query) >= self._limits.max_url_bytes:
+        if len(path) + len(query) >= self.limits.max_url_bytes:
             raise _refusal(414, "uri_too_long", "The path and query are too long.", "Send long values in the body.")
         if fault := path_fault(path):
             raise _refusal(400, "invalid_request", f"The path is not acceptable: {fault}.", "Send a plain path.")
@@ -108,9 +112,9 @@ class Guard:
     def _read_headers(self, scope: Scope, facts: Facts) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         text = b"".join(chain.from_iterable(headers))
-        if len(headers) > self._limits.max_headers or len(text) > self._limits.max_header_bytes:
+        if len(headers) > self.limits.max_headers or len(text) > self.limits.max_header_bytes:
             raise _refusal(431, "headers_too_large", "The headers are too many or too long.", "Send fewer of them.")
-        if text.translate(None, _TEXT):
+        if text.translate(None, TEXT):
             hint = "Headers are printable ASCII: percent-encode the rest."
             raise _refusal(400, "invalid_request", "A header holds a character that headers cannot carry.", hint)
         found: dict[bytes, bytes] = {}
@@ -142,9 +146,9 @@ class Guard:
                 raise _refusal(400, "invalid_request", "Content-Length is not a whole number.", "Send it right.")
             facts.content_length = int(length)
             facts.body_open = facts.content_length > 0
-            if facts.content_length > self._limits.max_body_bytes:
+            if facts.content_length > self.limits.max_body_bytes:
                 facts.expects_continue = get(b"expect", b"").lower() == b"100-continue"
-                raise too_large(self._limits.max_body_bytes)
+                raise too_large(self.limits.max_body_bytes)
 
     def _judge_host(self, host: bytes | None) -> None:
         if host is None:

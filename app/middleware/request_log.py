@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _CLOCK = SystemClock()
 _FRAMES = 20
-_INTERNAL = GatewayError(
+INTERNAL = GatewayError(
     500, "server", "The gateway failed at this request.", "Its log has the details.", fault=Fault.GATEWAY
 )
 
@@ -57,11 +57,11 @@ class RequestLog:
         except GatewayError as error:
             await _answer_late(scope, receive, noted, facts, error)
         except Exception as error:  # noqa: BLE001 - the last layer of all: whatever it is, the caller gets an answer
-            facts.frames = _frames(error)
-            await _answer_late(scope, receive, noted, facts, _INTERNAL)
+            facts.frames = frames_of(error)
+            await _answer_late(scope, receive, noted, facts, INTERNAL)
             facts.error_type = type(error).__name__
         finally:
-            write_line(scope, facts, (self._clock.monotonic_s() - began_s) * 1000)
+            write_line(scope["method"], facts, (self._clock.monotonic_s() - began_s) * 1000)
 
 
 async def _answer_late(scope: Scope, receive: Receive, send: Send, facts: Facts, error: GatewayError) -> None:
@@ -72,20 +72,20 @@ async def _answer_late(scope: Scope, receive: Receive, send: Send, facts: Facts,
         await refuse(scope, receive, send, error)
 
 
-def _frames(error: Exception) -> list[str]:
+def frames_of(error: Exception) -> list[str]:
     """Where it happened. The error's own text may quote a secret."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     return [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-def write_line(scope: Scope, facts: Facts, ms: float) -> None:
+def write_line(method: str, facts: Facts, ms: float) -> None:
     """The request's line in the log, if lines of its weight are written."""
     level, message = _verdict(facts)
     if not log.isEnabledFor(level):
         return
     fields: dict[str, object] = {
         "request_id": facts.request_id,
-        "method": scope["method"],
+        "method": method,
         "route": facts.route or "other",
         "status": facts.status,
         "ms": round(ms, 2),

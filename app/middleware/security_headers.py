@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Container
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +13,12 @@ _HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )
+_LINES = [(name, name + b": " + value + b"\r\n") for name, value in _HEADERS]
+
+
+def missing(present: Container[bytes]) -> bytes:
+    """The header lines that an answer with these header names lacks."""
+    return b"".join([line for name, line in _LINES if name not in present])
 
 
 class SecurityHeaders:

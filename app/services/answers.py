@@ -5,16 +5,17 @@ keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
 
 from app.core.errors import Fault, GatewayError
 from app.models.exchange import Route, Skin
-from app.services.cleaning import without_account
+from app.services.cleaning import Cleaner, JsonCleaner, NoCleaner, SseCleaner, without_account
 from app.services.splice import members, without_members
-from app.services.sse import Scanner, SseScanner
+from app.services.sse import JsonScanner, NoScanner, Scanner, SseScanner
 from app.services.wire import header
 from app.transport import Answer, Origin, TransportError
 
@@ -49,18 +50,33 @@ _list = msgspec.json.Decoder(_List)
 _LIST_BORDERS = frozenset({b'"first_id"', b'"last_id"'})
 
 
-def is_whole(route: Route, answer: Head) -> bool:
+def is_whole(route: Route, status: int, told: Mapping[bytes, bytes]) -> bool:
     """Whether an answer is read to its end before it is passed on."""
-    if answer.status >= 300:
+    if status >= 300:
         return True
-    is_json = header(answer.headers, b"content-type").startswith(b"application/json")
-    return is_json and bool(route.relinked or route.lists or (route.creates and not route.inference))
+    if not (route.relinked or route.lists or (route.creates and not route.inference)):
+        return False
+    return told.get(b"content-type", b"").startswith(b"application/json")
 
 
-def refuse_compressed(answer: Head) -> None:
+def refuse_compressed(told: Mapping[bytes, bytes]) -> None:
     """Raises a 502 for an answer in a coding that was not asked for: it could not be looked at on its way."""
-    if header(answer.headers, b"content-encoding").lower() not in (b"", b"identity"):
+    if b"content-encoding" in told and told[b"content-encoding"].lower() not in (b"", b"identity"):
         raise GatewayError(502, "upstream_encoding", "OpenRouter's answer came compressed.", fault=Fault.UPSTREAM)
+
+
+def followers(content_type: bytes) -> tuple[Scanner, Cleaner]:
+    """Who reads along with an answer of this kind, and who cuts out of it what is not the client's business."""
+    scanner, cleaner = _follower_kinds(content_type)
+    return scanner(), cleaner()
+
+
+@lru_cache(maxsize=64)
+def _follower_kinds(content_type: bytes) -> tuple[Callable[[], Scanner], Callable[[], Cleaner]]:
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind == b"text/event-stream":
+        return SseScanner, SseCleaner
+    return (JsonScanner, JsonCleaner) if kind == b"application/json" else (NoScanner, NoCleaner)
 
 
 async def collect(answer: Answer) -> bytes:

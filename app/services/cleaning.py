@@ -16,6 +16,8 @@ ACCOUNT_MEMBERS = frozenset({b'"user_id"'})
 _KEYS = re.compile(rb"(sk-or-)[A-Za-z0-9_-]{12,}")
 _ERROR_FIRST = re.compile(rb'\s*\{\s*"(?:error|user_id)"')
 _ERROR_MAY_COME = re.compile(rb'\s*(\{\s*("[a-z_]{0,8})?)?')
+# Something that stands first in an answer, and in no error.
+_HARMLESS_START = re.compile(rb'\s*\{\s*"(?:id|object|model|data|provider)"')
 _MOST_HELD = 256 * 1024
 
 
@@ -98,8 +100,12 @@ class JsonCleaner:
     def feed(self, piece: bytes) -> bytes:
         if self._decided and not self._is_error:
             return piece
-        if not self._pieces and not piece.strip():
-            return piece
+        if not self._pieces:
+            if _HARMLESS_START.match(piece):
+                self._decided = True
+                return piece
+            if not piece.strip():
+                return piece
         self._pieces.append(piece)
         self._size += len(piece)
         if self._size > _MOST_HELD * 16:
@@ -133,11 +139,3 @@ class NoCleaner:
 
     def rest(self) -> bytes:
         return b""
-
-
-def cleaner_for(content_type: bytes) -> Cleaner:
-    """The cleaner that understands this kind of answer."""
-    kind = content_type.partition(b";")[0].strip().lower()
-    if kind == b"text/event-stream":
-        return SseCleaner()
-    return JsonCleaner() if kind == b"application/json" else NoCleaner()

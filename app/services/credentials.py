@@ -25,6 +25,13 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
 
 
+def usual_key(name: bytes, value: bytes) -> bytes | None:
+    """The key in a header that is written as nearly everybody writes it; None where `credential` has to look closer."""
+    if name != b"authorization":
+        return value
+    return value[7:] if value[:7] == b"Bearer " else None
+
+
 def credential(sent: Iterable[tuple[bytes, bytes]], well_formed: Callable[[bytes], bool]) -> bytes | Refusal:
     """The one gateway key among the headers that may hold one; keys for others that stand beside it do not count."""
     found: bytes | None = None

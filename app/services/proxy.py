@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from app.core.errors import Fault, GatewayError
 from app.core.redis import RedisUnavailable
 from app.models.exchange import Outcome, Route
 from app.models.keys import ClientKey
 from app.services import answers
-from app.services.cleaning import Cleaner, NoCleaner, cleaner_for
-from app.services.judge import RELAY, judge_status
+from app.services.ask import NOTHING_ASKED, Ask, read_ask, read_json
+from app.services.cleaning import Cleaner, NoCleaner
+from app.services.judge import judge_status
 from app.services.owners import Owner, Owners
 from app.services.pool import Pool, PoolKey
-from app.services.sse import NoScanner, Scanner, Usage, scanner_for
-from app.services.wire import header, read_ask, read_json, request_headers, response_headers
-from app.transport import Answer, TransportError, Upstream
+from app.services.sse import NO_SCANNER, Scanner, Usage
+from app.services.wire import fields, request_headers, response_headers
+from app.transport import Answer, HeadStart, TransportError, Upstream
 
 log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[bytes, bytes]]
+Fields = Mapping[bytes, bytes]
+CallHead = HeadStart
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -50,15 +54,18 @@ class Caller(Protocol):
     @property
     def gone(self) -> bool: ...
 
-    async def begin(self, status: int, headers: Headers) -> None: ...
+    async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
+        """The head, and what there is of the body."""
 
     async def write(self, piece: bytes) -> None: ...
 
     async def end(self, piece: bytes = b"") -> None: ...
 
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """`begin` and `end` in one, for a body that is there as a whole."""
 
-@dataclass(slots=True)
-class Call:
+
+class Call(msgspec.Struct):
     """The one context that the phases share. The upper half is given, the lower half is what became of it."""
 
     method: str
@@ -71,11 +78,13 @@ class Call:
 
     outcome: Outcome = Outcome.FAILED
     status: int = 0
-    tries: list[tuple[str, str]] = field(default_factory=list)
+    tries: list[tuple[str, str]] = []
     begun: bool = False
+    start: HeadStart | None = None
+    ask: Ask = NOTHING_ASKED
     usage: Usage | None = None
     generation_id: str = ""
-    scanner: Scanner = field(default_factory=NoScanner)
+    scanner: Scanner = NO_SCANNER
 
 
 class Proxy:
@@ -113,15 +122,19 @@ class Proxy:
 
     async def _run(self, call: Call, caller: Caller, body: bytes) -> None:
         owner = await self._owner(call)
-        headers = request_headers(call.headers)
-        target = self._prefix + call.route.path + (b"?" + call.query if call.query else b"")
+        start = call.start or self.begin_head(call.method, call.route, call.query, call.headers)
         tried: set[str] = set()
         while True:
             key = self._next_key(owner, tried)
             tried.add(key.id)
             with key:
-                if await self._try(call, caller, key, target, headers, body, self._may_repeat(owner, tried)):
+                if await self._try(call, caller, key, start, body, owner, tried):
                     return
+
+    def begin_head(self, method: str, route: Route, query: bytes, headers: Headers) -> HeadStart:
+        """The upstream head of a call, all but its key. It holds for every call of the same form."""
+        target = self._prefix + route.path + (b"?" + query if query else b"")
+        return self._upstream.begin(method.encode(), target, request_headers(headers))
 
     async def _owner(self, call: Call) -> Owner | None:
         """The owner of the object that the path names; an object of somebody else does not exist for this caller."""
@@ -158,44 +171,46 @@ class Proxy:
         call: Call,
         caller: Caller,
         key: PoolKey,
-        target: bytes,
-        headers: list[tuple[bytes, bytes]],
+        start: HeadStart,
         body: bytes,
-        may_repeat: bool,
+        owner: Owner | None,
+        tried: set[str],
     ) -> bool:
         """One try with one key. True when the caller has its answer, False when another key is to be asked."""
         try:
-            answer = await self._upstream.send(
-                call.method.encode(), target, [*headers, (b"authorization", key.authorization())], body
-            )
+            answer = await self._upstream.send_on(start, ((b"authorization", key.authorization()),), body)
         except TransportError as error:
             call.tries.append((key.id, error.code))
-            if may_repeat and (not error.sent or (call.method in _IDEMPOTENT and error.code == "closed_early")):
+            harmless = not error.sent or (call.method in _IDEMPOTENT and error.code == "closed_early")
+            if harmless and self._may_repeat(owner, tried):
                 return False
             raise answers.unreachable(error) from None
         async with answer:
             call.tries.append((key.id, str(answer.status)))
-            verdict = (
-                judge_status(answer.status, header(answer.headers, b"retry-after")) if answer.status > 399 else RELAY
-            )
-            self._pool.rest(key, verdict.rest_s)
-            if verdict.try_next and may_repeat:
-                await answers.discard(answer)
-                return False
-            await self._relay(call, caller, answer, key)
+            told = fields(answer.headers)
+            if answer.status > 399:
+                verdict = judge_status(answer.status, told.get(b"retry-after", b""))
+                self._pool.rest(key, verdict.rest_s)
+                if verdict.try_next and self._may_repeat(owner, tried):
+                    await answers.discard(answer)
+                    return False
+            await self._relay(call, caller, answer, told, key)
         return True
 
-    async def _relay(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
+    async def _relay(self, call: Call, caller: Caller, answer: Answer, told: Fields, key: PoolKey) -> None:
         """The point of no return: from the first byte to the caller on, nothing is tried again."""
-        answers.refuse_compressed(answer)
+        answers.refuse_compressed(told)
         call.status = answer.status
-        if answers.is_whole(call.route, answer):
-            await self._relay_whole(call, caller, answer, key)
+        headers = self._head(call, answer, told, key)
+        if answers.is_whole(call.route, answer.status, told):
+            await self._relay_whole(call, caller, answer, headers, key)
         else:
-            await self._relay_stream(call, caller, answer, key)
+            await self._relay_stream(call, caller, answer, told, headers)
         call.outcome = Outcome.SERVED if len(call.tries) == 1 else Outcome.RESCUED
 
-    async def _relay_whole(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
+    async def _relay_whole(
+        self, call: Call, caller: Caller, answer: Answer, headers: list[tuple[bytes, bytes]], key: PoolKey
+    ) -> None:
         """Small answers that have to be read before they are passed on: errors, redirects, jobs with links and ids."""
         try:
             whole = await answers.collect(answer)
@@ -208,11 +223,10 @@ class Proxy:
             body = await self._own_items(call, body)
         if call.route.creates and answer.status < 300 and (made := answers.id_in(whole)):
             await self._owners.mark_now(call.route.creates, made, Owner(call.client.id, key.id))
-        headers = [pair for pair in self._head(call, answer, key) if pair[0] != b"content-length"]
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
         headers.append((b"content-length", b"%d" % len(body)))
         call.begun = True
-        await caller.begin(answer.status, headers)
-        await caller.end(b"" if call.method == "HEAD" else body)
+        await caller.answer(answer.status, headers, b"" if call.method == "HEAD" else body)
 
     async def _own_items(self, call: Call, body: bytes) -> bytes:
         """A list shows a client what it made, and nothing of the others that share the pool's workspaces."""
@@ -222,42 +236,49 @@ class Proxy:
             raise _ownership_unknown() from None
         return answers.only_items(body, own)
 
-    async def _relay_stream(self, call: Call, caller: Caller, answer: Answer, key: PoolKey) -> None:
-        content_type = header(answer.headers, b"content-type")
-        call.scanner = scanner_for(content_type) if call.route.inference else NoScanner()
-        feed = call.scanner.feed
-        cleaner: Cleaner = cleaner_for(content_type) if call.route.inference else NoCleaner()
-        headers = self._head(call, answer, key)
-        piece = b""
-        if header(headers, b"content-length"):
+    async def _relay_stream(
+        self, call: Call, caller: Caller, answer: Answer, told: Fields, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        scanner, cleaner = answers.followers(told.get(b"content-type", b"")) if call.route.inference else _NO_FOLLOWERS
+        call.scanner = scanner
+        ready = b""
+        if answer.waiting or b"content-length" in told:
             # A whole answer comes in one piece with its head, and its length is only true if nothing is cut out of it.
             try:
                 piece = await answer.chunk()
             except TransportError as error:
                 raise answers.unreachable(error) from None
-        feed(piece)
-        ready = cleaner.feed(piece)
-        if not cleaner.settled:
+            scanner.feed(piece)
+            ready = cleaner.feed(piece)
+        if b"content-length" in told and not cleaner.settled:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         call.begun = True
-        await caller.begin(answer.status, headers)
+        if answer.complete:
+            await caller.answer(answer.status, headers, ready + cleaner.rest())
+            return
+        await caller.begin(answer.status, headers, ready)
+        await self._flow(call, caller, answer, cleaner)
+
+    async def _flow(self, call: Call, caller: Caller, answer: Answer, cleaner: Cleaner) -> None:
+        feed = call.scanner.feed
+        clean = cleaner.feed
+        ready = b""
         try:
             while not answer.complete:
                 if ready:
                     await caller.write(ready)
                 piece = await answer.chunk()
                 feed(piece)
-                ready = cleaner.feed(piece)
+                ready = clean(piece)
         except TransportError as error:
-            call.tries[-1] = (key.id, error.code)
+            call.tries[-1] = (call.tries[-1][0], error.code)
             call.outcome = Outcome.FAILED
             await self._end_cut_stream(call, caller, answers.unreachable(error))
             raise answers.AnswerCutError from None
         await caller.end(ready + cleaner.rest())
 
-    def _head(self, call: Call, answer: Answer, key: PoolKey) -> list[tuple[bytes, bytes]]:
-        generation_id = header(answer.headers, b"x-generation-id")
-        if generation_id:
+    def _head(self, call: Call, answer: Answer, told: Fields, key: PoolKey) -> list[tuple[bytes, bytes]]:
+        if generation_id := told.get(b"x-generation-id"):
             call.generation_id = generation_id.decode("ascii", "replace")
             self._owners.mark("generation", call.generation_id, Owner(call.client.id, key.id))
         headers = response_headers(answer.headers)
@@ -281,6 +302,9 @@ class Proxy:
         call.usage = call.scanner.usage
 
 
+_NO_FOLLOWERS: tuple[Scanner, Cleaner] = (NO_SCANNER, NoCleaner())
+
+
 def _ownership_unknown() -> GatewayError:
     return GatewayError(
         503,
@@ -296,6 +320,6 @@ def prepare(call: Call, body: bytes) -> None:
     """Reads what must be read of the body. Raises a 400 that says what is wrong with it."""
     kind = call.content_type.partition(b";")[0].strip().lower()
     if call.route.inference and kind != b"multipart/form-data":
-        read_ask(body)
+        call.ask = read_ask(body)
     elif body and (kind == b"application/json" or kind.endswith(b"+json")):
         read_json(body)

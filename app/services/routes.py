@@ -66,12 +66,25 @@ _REFUSED_EXACT: dict[bytes, str] = {
 # Objects that live in the pool's workspaces: only the client that made one may use it.
 _OWNED: dict[bytes, str] = {b"files": "file", b"batches": "batch", b"videos": "video", b"containers": "container"}
 _CREATES: dict[bytes, str] = {b"files": "file", b"batches": "batch", b"videos": "video"}
+# Makes a lasting file of one in a container.
+_PROMOTES = re.compile(rb"[^/]+/files/.+/promote")
 _RELINKED = frozenset({b"videos", b"batches"})
 
 
 def is_data_plane(path: str) -> bool:
     """Whether a path belongs to the proxy rather than to the panel."""
     return path.startswith(("/v1/", "/api/", "/openrouter/", "/alpha/", "/beta/"))
+
+
+def usual_routes() -> dict[bytes, Route]:
+    """Where inference without side effects is asked for, by the exact path, with any mount."""
+    return {
+        mount + leaf: _route("POST", upstream + leaf, leaf)
+        for mount, upstream in _MOUNTS
+        if upstream == b"/v1/"
+        for leaf in _INFERENCE
+        if leaf not in _CREATES
+    }
 
 
 def route_of(method: str, raw_path: bytes, query: bytes = b"") -> Route | None:
@@ -123,6 +136,9 @@ def _route(method: str, path: bytes, leaf: bytes) -> Route:
 
 def _owned_route(method: str, path: bytes, first: bytes, rest: bytes, skin: Skin) -> Route:
     """Below `/files`, `/batches`, `/videos` and `/containers`: the list, the creation, or one object by its id."""
+    creates = _CREATES.get(first, "") if method == "POST" and not rest else ""
+    if method == "POST" and first == b"containers" and _PROMOTES.fullmatch(rest.lower()):
+        creates = "file"
     return Route(
         RouteKind.FORWARD,
         path,
@@ -130,7 +146,7 @@ def _owned_route(method: str, path: bytes, first: bytes, rest: bytes, skin: Skin
         skin,
         owned=_OWNED[first] if rest else "",
         object_id=rest.partition(b"/")[0].decode("utf-8", "replace"),
-        creates=_CREATES.get(first, "") if method == "POST" and not rest else "",
+        creates=creates,
         relinked=first in _RELINKED,
         lists=_OWNED[first] if method == "GET" and not rest else "",
     )

@@ -56,15 +56,29 @@ _decoder = msgspec.json.Decoder(_Outer)
 
 def usage_in(text: bytes) -> Usage | None:
     """The usage that a JSON object reports, if it does so in a form worth trusting (whole and not negative)."""
+    start = text.rfind(b'"usage"')
+    if start < 0:
+        return None
     try:
-        outer = _decoder.decode(text)
+        # Usually it is the last member. If the rest is whole by itself, then it is a member of the outermost object:
+        # in a string its quotes would be escaped, and deeper down a brace would be left over.
+        outer: _Outer | None = _decoder.decode(b"{" + text[start:])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        outer = _decoded(text)
+    if outer is None:
         return None
     found = outer.usage
     for inner in (outer.response, outer.message):
         if found is None and inner is not None:
             found = inner.usage
     return None if found is None else _usage(found)
+
+
+def _decoded(text: bytes) -> _Outer | None:
+    try:
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
 
 
 def _usage(text: _UsageText) -> Usage:
@@ -177,9 +191,4 @@ class NoScanner:
         return False
 
 
-def scanner_for(content_type: bytes) -> Scanner:
-    """The scanner that understands this kind of answer."""
-    kind = content_type.partition(b";")[0].strip().lower()
-    if kind == b"text/event-stream":
-        return SseScanner()
-    return JsonScanner() if kind == b"application/json" else NoScanner()
+NO_SCANNER = NoScanner()

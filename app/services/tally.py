@@ -43,21 +43,30 @@ class Tally:
         self._redis = redis
         self._tasks = tasks
         self._clock = clock
+        self._fresh: defaultdict[tuple[str, int], int] = defaultdict(int)
+        """Costs by client and day, in seconds / 86,400: what a call pays for."""
         self._pending: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """The same by client and period, as it is written."""
         self._writing = False
 
     def add(self, client_id: str, cost_nano: int) -> None:
         """Notes a cost."""
         if cost_nano <= 0:
             return
-        for period in ("total", *periods(self._clock.wall_s())):
-            self._pending[client_id, period] += cost_nano
+        self._fresh[client_id, int(self._clock.wall_s() // 86_400)] += cost_nano
         if not self._writing:
             self._writing = True
             self._tasks.spawn(self._write_soon(), "tally: write sums")
 
+    def _sort_out(self) -> None:
+        fresh, self._fresh = self._fresh, defaultdict(int)
+        for (client_id, day), nano in fresh.items():
+            for period in ("total", *_periods_of(day)):
+                self._pending[client_id, period] += nano
+
     async def spent(self, client_id: str) -> Spent:
         """The client's figures now, this worker's unwritten ones included. Raises RedisUnavailable."""
+        self._sort_out()
         names = ("total", *periods(self._clock.wall_s()))
         stored = await self._redis.pipeline([("GET", self._redis.keys.spent(client_id, name)) for name in names])
         sums = [
@@ -67,6 +76,7 @@ class Tally:
 
     async def flush(self) -> None:
         """Writes what is pending, as far as Redis lets it."""
+        self._sort_out()
         batch, self._pending = self._pending, defaultdict(int)
         commands: list[tuple[str, ...]] = []
         for (client_id, period), nano in batch.items():
@@ -84,7 +94,7 @@ class Tally:
     async def _write_soon(self) -> None:
         try:
             await asyncio.sleep(_BATCH_S)
-            while self._pending:
+            while self._pending or self._fresh:
                 try:
                     await self.flush()
                 except RedisUnavailable:

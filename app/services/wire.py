@@ -1,20 +1,8 @@
-"""What may cross the gateway, and in which words: header lists in both directions and the few fields of a body that
-matter.
-
-Pure. Never changes a body: it only reads it, strictly enough that no other parser can read it differently.
-"""
+"""Which headers may cross the gateway, in both directions. Pure; knows no body, no route and no key."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import msgspec
-
-from app.core.errors import GatewayError
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -49,21 +37,21 @@ def request_headers(received: Headers) -> list[tuple[bytes, bytes]]:
     """A client's headers as upstream may see them; the pool key is added by whoever holds the lease."""
     denied = REQUEST_DENIED
     kept = [pair for pair in received if pair[0] not in denied]
-    kept = _without_named(kept, header(received, b"connection"))
     # The bytes are relayed as they come and are looked at on their way: they must not be compressed.
     kept.append((b"accept-encoding", b"identity"))
+    connection = header(received, b"connection")
+    if connection and connection not in _PLAIN_CONNECTION:
+        return _without_named(kept, connection)
     return kept
 
 
 def _without_named(kept: list[tuple[bytes, bytes]], connection: bytes) -> list[tuple[bytes, bytes]]:
     """Headers that `Connection` names are for one hop only, whatever they are called."""
-    if not connection or connection.lower() in _PLAIN_CONNECTION:
-        return kept
     named = {token.strip().lower() for token in connection.split(b",")} - _NEVER_DROPPED
     return [pair for pair in kept if pair[0] not in named]
 
 
-_PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
+_PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _NEVER_DROPPED = frozenset({b"content-type"})
 
 
@@ -71,7 +59,15 @@ def response_headers(received: Headers) -> list[tuple[bytes, bytes]]:
     """Upstream's headers as a client may see them, in their order."""
     denied = RESPONSE_DENIED
     kept = [pair for pair in received if pair[0] not in denied]
-    return _without_named(kept, header(received, b"connection"))
+    connection = header(received, b"connection")
+    if connection and connection not in _PLAIN_CONNECTION:
+        return _without_named(kept, connection)
+    return kept
+
+
+def fields(headers: Headers) -> dict[bytes, bytes]:
+    """The first value of each header, by its lower-case name."""
+    return dict(reversed(headers))
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
@@ -80,134 +76,3 @@ def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
         if key == name:
             return value
     return b""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """The fields of an inference body that the gateway itself depends on; each has exactly one reading."""
-
-    model: str = ""
-    models: tuple[str, ...] = ()
-    stream: bool = False
-    session_id: str = ""
-    user: str = ""
-    max_tokens: int | None = None
-
-
-_decoder = msgspec.json.Decoder()
-_MATTER = (
-    "model",
-    "models",
-    "stream",
-    "session_id",
-    "user",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-)
-_SPELLED = tuple((name, f'"{name}"'.encode()) for name in _MATTER)
-# A member name may hide behind escapes (`mod\u0065l`): letters, digits and underscores are all \u003x to \u007x.
-_ESCAPED_ASCII = re.compile(rb"\\u00[3-7]", re.IGNORECASE)
-
-
-def read_json(body: bytes) -> Any:
-    """The value of a JSON text, strictly.
-
-    NaN, numbers out of range, lone surrogates, bad UTF-8, a BOM, trailing text and nesting without end are refused
-    with a 400 that quotes nothing of it.
-    """
-    try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise _invalid_json(error) from None
-
-
-def read_ask(body: bytes) -> Ask:
-    """The fields that matter of an inference body. Raises a 400 where they are of a wrong type or given twice."""
-    value = read_json(body)
-    if not isinstance(value, dict):
-        raise GatewayError(400, "invalid_request", "The body must be a JSON object.", 'Send {"model": …} and so on.')
-    doubled = any(name in value and body.count(spelled) > 1 for name, spelled in _SPELLED)
-    if doubled or _ESCAPED_ASCII.search(body):
-        _refuse_doubles(body)
-    limits = [_whole(value, name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
-    return Ask(
-        model=_text(value, "model"),
-        models=_texts(value, "models"),
-        stream=_flag(value, "stream"),
-        session_id=_text(value, "session_id"),
-        user=_text(value, "user"),
-        max_tokens=next((limit for limit in limits if limit is not None), None),
-    )
-
-
-def _refuse_doubles(body: bytes) -> None:
-    outermost: list[tuple[str, Any]] = []
-
-    def last_seen(pairs: list[tuple[str, Any]]) -> None:
-        nonlocal outermost
-        outermost = pairs
-
-    try:
-        json.loads(body, object_pairs_hook=last_seen)
-    except (ValueError, RecursionError) as error:
-        raise _invalid_json(error) from None
-    names = [name for name, _ in outermost]
-    for name in _MATTER:
-        if names.count(name) > 1:
-            raise GatewayError(400, "invalid_request", f"The body has more than one `{name}`.", "Send it once.")
-
-
-def _invalid_json(error: Exception) -> GatewayError:
-    if isinstance(error, RecursionError):
-        what = "it is nested too deeply"
-    elif isinstance(error, UnicodeDecodeError):
-        what = "it is not UTF-8"
-    else:
-        place = re.search(r"\(byte (\d+)\)", str(error))
-        what = f"a parser stops at byte {place[1]}" if place else "a value in it has no JSON form"
-    return GatewayError(
-        400, "invalid_request", f"The body is not valid JSON: {what}.", "NaN, Infinity and 1e400 are no JSON numbers."
-    )
-
-
-def _text(value: dict[str, Any], name: str) -> str:
-    found = value.get(name)
-    if found is None:
-        return ""
-    if type(found) is not str or len(found) > 1024:
-        raise _wrong_type(name, "a string of at most 1024 characters")
-    return found
-
-
-def _texts(value: dict[str, Any], name: str) -> tuple[str, ...]:
-    found = value.get(name)
-    if found is None:
-        return ()
-    if type(found) is not list or not all(type(item) is str for item in found):
-        raise _wrong_type(name, "a list of strings")
-    return tuple(found)
-
-
-def _flag(value: dict[str, Any], name: str) -> bool:
-    found = value.get(name)
-    if found is None:
-        return False
-    if type(found) is not bool:
-        raise _wrong_type(name, "true or false")
-    return found
-
-
-def _whole(value: dict[str, Any], name: str) -> int | None:
-    found = value.get(name)
-    if found is None:
-        return None
-    if type(found) is float and found.is_integer():
-        found = int(found)
-    if type(found) is not int or not 0 <= found < 2**63:
-        raise _wrong_type(name, "a whole number, zero or more")
-    return found
-
-
-def _wrong_type(name: str, wanted: str) -> GatewayError:
-    return GatewayError(400, "invalid_request", f"`{name}` must be {wanted}.", "Correct the field and send it again.")

@@ -7,11 +7,13 @@ from app.transport.connect import tls_context
 from app.transport.errors import ClosedEarly, ConnectError, ProtocolError, Timeout, TransportError
 from app.transport.origin import Origin, Timeouts
 from app.transport.pool import Upstream
+from app.transport.request import HeadStart
 
 __all__ = [
     "Answer",
     "ClosedEarly",
     "ConnectError",
+    "HeadStart",
     "Origin",
     "ProtocolError",
     "Timeout",

@@ -43,6 +43,12 @@ class Answer:
         return data
 
     @property
+    def waiting(self) -> bool:
+        """Whether something of the body, or its end, is there already: `chunk` would not wait."""
+        connection = self._connection
+        return connection is None or bool(connection.pieces) or connection.complete
+
+    @property
     def complete(self) -> bool:
         """Whether the piece that `chunk` gave last was the last one."""
         return self._ended

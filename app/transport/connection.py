@@ -10,6 +10,8 @@ from typing import Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from app.core.inline_task import Pause, pause
+from app.core.write_batch import batch_of
 from app.transport.errors import ClosedEarly, Phase, ProtocolError, Timeout, TransportError
 from app.transport.origin import Timeouts
 
@@ -33,6 +35,7 @@ class Connection(asyncio.Protocol):
     """Connected, then exchanges with idle times between them, then lost: `failure` and `complete` end an exchange."""
 
     __slots__ = (
+        "_batch",
         "_body_unsent",
         "_buffered",
         "_head_bytes",
@@ -74,12 +77,13 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[Connection], None],
     ) -> None:
         self._loop = loop
+        self._batch = batch_of(loop)
         self._timeouts = timeouts
         self._now = now
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = HttpResponseParser(self)
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | Pause | None = None
         self._phase: Phase = "first_byte"
         self._reading_paused = self._writing_paused = False
         self._refusal = ""
@@ -112,7 +116,7 @@ class Connection(asyncio.Protocol):
             raise self._error()
         self._reset(head_only=head_only)
         if len(body) <= PIECE:
-            transport.write(head + body if body else head)
+            self._batch.write(transport, head + body if body else head)
         else:
             transport.write(head)
             await self._upload(transport, memoryview(body))
@@ -157,7 +161,7 @@ class Connection(asyncio.Protocol):
             raise RuntimeError("two readers on one answer")
         self._phase = phase
         self.deadline = deadline
-        waiter = self._waiter = self._loop.create_future()
+        waiter = self._waiter = pause(self._loop)
         try:
             await waiter
         finally:
@@ -279,8 +283,9 @@ class Connection(asyncio.Protocol):
         del self._parser  # it holds our callbacks: a cycle
 
     def _ended(self, failure: Failure) -> None:
+        was_idle = not self.leased  # before its user hears of it, who may give it back at once
         self.fail(failure)
-        if not self.leased:
+        if was_idle:
             self._on_lost(self)
 
     def pause_writing(self) -> None:

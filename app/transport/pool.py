@@ -18,7 +18,7 @@ from app.transport.connect import Dialer
 from app.transport.connection import Connection
 from app.transport.errors import ClosedEarly, ConnectError, Timeout, TransportError
 from app.transport.origin import ForwardProxy, Origin, Timeouts
-from app.transport.request import HeadWriter
+from app.transport.request import HeadStart, HeadWriter
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,16 @@ class Upstream:
         self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes = b""
     ) -> Answer:
         """Sends a request and returns when the answer's head is there. Adds `host` and `content-length`."""
-        head = self._writer.write(method, target, headers, len(body))
-        head_only = method == b"HEAD"
+        return await self.send_on(self.begin(method, target, headers), (), body)
+
+    def begin(self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> HeadStart:
+        """The start of a head for `send_on`, which may be used again."""
+        return self._writer.begin(method, target, headers)
+
+    async def send_on(self, start: HeadStart, headers: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> Answer:
+        """`send` for a head whose start was made before; these headers are its last."""
+        head = self._writer.finish(start, headers, len(body))
+        head_only = start.method == b"HEAD"
         retried = False
         connection = self._take_idle() or await self._lease()
         try:

@@ -12,6 +12,7 @@ from app.services.answers import (
     Links,
     cleaned,
     cut_event,
+    followers,
     id_in,
     ids_in_list,
     is_whole,
@@ -19,7 +20,8 @@ from app.services.answers import (
     refuse_compressed,
     unreachable,
 )
-from app.services.sse import JsonScanner, SseScanner
+from app.services.cleaning import JsonCleaner, NoCleaner, SseCleaner
+from app.services.sse import JsonScanner, NoScanner, SseScanner
 from app.transport import ClosedEarly, ConnectError, Origin, ProtocolError, Timeout, TransportError
 
 CHAT = Route(RouteKind.FORWARD, b"/v1/chat/completions", "chat/completions", Skin.OPENROUTER, inference=True)
@@ -54,7 +56,7 @@ class Head:
 )
 def test_what_is_read_before_it_is_passed_on(route: Route, status: int, content_type: str, whole: bool) -> None:
     """Errors, redirects and jobs are; everything that may be long or slow is not."""
-    assert whole == is_whole(route, Head(status, content_type=content_type))
+    assert whole == is_whole(route, status, {b"content-type": content_type.encode()})
 
 
 @pytest.mark.parametrize(
@@ -127,10 +129,10 @@ def test_any_other_redirect_is_refused(location: str) -> None:
 
 def test_a_compressed_answer_is_refused() -> None:
     """Identity was asked for."""
-    refuse_compressed(Head(200))
-    refuse_compressed(Head(200, content_encoding="identity"))
+    refuse_compressed({})
+    refuse_compressed({b"content-encoding": b"identity"})
     with pytest.raises(GatewayError):
-        refuse_compressed(Head(200, content_encoding="gzip"))
+        refuse_compressed({b"content-encoding": b"gzip"})
 
 
 @pytest.mark.parametrize(
@@ -210,3 +212,21 @@ def test_what_is_no_list_of_objects_names_none(body: bytes) -> None:
     """Nothing is shown that cannot be read."""
     assert ids_in_list(body) == []
     assert b"1" not in only_items(body, {"1"}) or body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "kinds"),
+    [
+        (b"text/event-stream", (SseScanner, SseCleaner)),
+        (b"Text/Event-Stream; charset=utf-8", (SseScanner, SseCleaner)),
+        (b"application/json", (JsonScanner, JsonCleaner)),
+        (b"application/json; charset=x", (JsonScanner, JsonCleaner)),
+        (b"audio/mpeg", (NoScanner, NoCleaner)),
+        (b"", (NoScanner, NoCleaner)),
+    ],
+)
+def test_the_content_type_decides_who_reads_along(content_type: bytes, kinds: tuple[type, type]) -> None:
+    """Streams, JSON and everything else."""
+    scanner, cleaner = followers(content_type)
+
+    assert (type(scanner), type(cleaner)) == kinds

@@ -53,8 +53,14 @@ class Caller:
     async def watched(self) -> AsyncIterator[None]:
         yield
 
-    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    async def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]], first: bytes = b"") -> None:
         self.status, self.headers = status, dict(headers)
+        if first:
+            await self.write(first)
+
+    async def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        await self.begin(status, headers)
+        await self.end(body)
 
     async def write(self, piece: bytes) -> None:
         self.pieces.append(piece)
@@ -68,7 +74,7 @@ class Caller:
         self.ended = True
 
     @property
-    def answer(self) -> bytes:
+    def text(self) -> bytes:
         return b"".join(self.pieces)
 
 
@@ -140,7 +146,7 @@ async def test_a_call_is_served_and_its_cost_is_known(house: House, stream: bool
     call, caller = await house.call(chat(stream=stream))
 
     assert (caller.status, caller.ended, call.outcome) == (200, True, Outcome.SERVED)
-    assert caller.answer.endswith(b"data: [DONE]\n\n") == stream
+    assert caller.text.endswith(b"data: [DONE]\n\n") == stream
     assert call.usage is not None
     assert call.usage.cost_nano == house.simulator.world.ledger.generations[call.generation_id].cost_nano
     assert call.generation_id.startswith("gen-")
@@ -173,8 +179,8 @@ async def test_when_every_key_refuses_the_last_answer_is_relayed(house: House) -
     call, caller = await house.call(chat())
 
     assert (caller.status, len(call.tries)) == (429, 3)
-    assert b"user_id" not in caller.answer
-    assert json.loads(caller.answer)["error"]["code"] == 429
+    assert b"user_id" not in caller.text
+    assert json.loads(caller.text)["error"]["code"] == 429
     with pytest.raises(GatewayError) as caught:
         await house.call(chat())
     assert caught.value.status == 503
@@ -226,8 +232,8 @@ async def test_an_error_under_a_good_status_loses_the_account(house: House) -> N
     for stream in (False, True):
         _, caller = await house.call(chat("sim/stream-first-error" if stream else "sim/200-error", stream=stream))
         assert caller.status == 200
-        assert b'"error"' in caller.answer
-        assert b"user_id" not in caller.answer
+        assert b'"error"' in caller.text
+        assert b"user_id" not in caller.text
 
 
 async def test_hanging_up_on_the_last_event_is_no_leaving(house: House) -> None:
@@ -249,9 +255,9 @@ async def test_the_error_event_is_the_last_thing_of_a_cut_stream(house: House) -
     with pytest.raises(AnswerCutError):
         await house.proxy.serve(call, caller)
 
-    last = caller.answer.rstrip().rpartition(b"\n\n")[2]
+    last = caller.text.rstrip().rpartition(b"\n\n")[2]
     assert json.loads(last.removeprefix(b"data: "))["error"]["metadata"]["error_type"].startswith("upstream")
-    assert b"[DONE]" not in caller.answer
+    assert b"[DONE]" not in caller.text
     assert caller.ended
     assert call.outcome is Outcome.FAILED
 
@@ -270,7 +276,7 @@ async def test_objects_belong_to_who_made_them(house: House) -> None:
     body = {"model": "google/veo-3.1", "prompt": "a cat"}
     _, made = await house.call(body, b"/v1/videos")
     assert made.status == 202, made.answer
-    job = json.loads(made.answer)
+    job = json.loads(made.text)
     assert job["polling_url"].startswith("http://gw/api/v1/videos/")
     path = b"/v1/videos/" + job["id"].encode()
 
@@ -296,11 +302,11 @@ async def test_a_list_shows_a_client_its_own_files(house: House) -> None:
         call = Call("POST", route, b"", [(b"content-type", kind)], kind, ALICE if name == "one" else BOB, b"http://gw")
         caller = Caller(boundary % name.encode())
         await house.proxy.serve(call, caller)
-        assert caller.status == 200, caller.answer
+        assert caller.status == 200, caller.text
 
     for client, names in ((ALICE, ["one.txt"]), (BOB, ["two.txt"])):
         _, listed = await house.call(b"", b"/v1/files", "GET", client=client)
-        assert [item["filename"] for item in json.loads(listed.answer)["data"]] == names
+        assert [item["filename"] for item in json.loads(listed.text)["data"]] == names
 
 
 async def test_a_generation_is_read_with_its_own_key(house: House) -> None:
@@ -341,7 +347,7 @@ async def test_the_gateways_own_end_is_told_in_the_stream(house: House) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert b"gateway_stopping" in caller.answer
+    assert b"gateway_stopping" in caller.text
     assert house.in_flight() == 0
 
 

@@ -105,6 +105,9 @@ def test_public_catalogues(leaf: bytes, catalogue: bool) -> None:
         ("POST", b"videos", b"", "", "", "video"),
         ("GET", b"videos/job1/content", b"index=0", "video", "job1", ""),
         ("GET", b"containers/sess_1/files", b"", "container", "sess_1", ""),
+        ("POST", b"containers/sess_1/files/a%2Fb/promote", b"", "container", "sess_1", "file"),
+        ("GET", b"containers/sess_1/files/f/promote", b"", "container", "sess_1", ""),
+        ("POST", b"containers/sess_1/files", b"", "container", "sess_1", ""),
     ],
 )
 def test_objects_have_owners(method: str, leaf: bytes, query: bytes, owned: str, object_id: str, creates: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services.sse import JsonScanner, NoScanner, SseScanner, Usage, scanner_for, usage_in
+from app.services.sse import JsonScanner, NoScanner, SseScanner, Usage, usage_in
 
 CHAT = (
     b": OPENROUTER PROCESSING\n\n"
@@ -89,21 +89,6 @@ def test_event_borders(text: bytes, between: bool) -> None:
 def test_usage_is_exact_and_never_negative(text: bytes, usage: Usage | None) -> None:
     """Costs are read as decimals to the nano-dollar; what cannot be trusted is not counted."""
     assert usage == usage_in(text)
-
-
-@pytest.mark.parametrize(
-    ("content_type", "kind"),
-    [
-        (b"text/event-stream", SseScanner),
-        (b"Text/Event-Stream; charset=utf-8", SseScanner),
-        (b"application/json", JsonScanner),
-        (b"audio/mpeg", NoScanner),
-        (b"", NoScanner),
-    ],
-)
-def test_the_content_type_decides_the_scanner(content_type: bytes, kind: type) -> None:
-    """Streams, JSON and everything else."""
-    assert type(scanner_for(content_type)) is kind
 
 
 def test_a_json_answer_is_read_whole() -> None:
