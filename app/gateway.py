@@ -18,6 +18,7 @@ from app.core.logging import configure
 from app.core.redis import RedisManager, RedisUnavailable, redis_options
 from app.core.redis_checks import RedisRefused
 from app.core.security import keyrings
+from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState
 from app.services.catalogue import Catalogue
@@ -45,6 +46,7 @@ class Gateway:
         self.settings = settings
         self.clock = SystemClock()
         self.draining = False
+        self._mark = StoreMark(settings.data_dir, redis_options(settings), self.clock)
         self._stack = AsyncExitStack()
         self._ring, self._clients = keyrings(settings)
         self._keys: KeyManager | None = None
@@ -119,7 +121,7 @@ class Gateway:
     async def _start_keys(self, redis: RedisManager, tasks: TaskSet) -> None:
         probe = KeyProbe(self.settings)
         self._stack.push_async_callback(probe.close)
-        keys = KeyManager(redis, self._ring, self._clients, self.clock, probe)
+        keys = KeyManager(redis, self._ring, self._clients, self.clock, probe, self._mark)
         await keys.start()
         self._stack.push_async_callback(keys.close)
         self._keys = keys
@@ -139,7 +141,7 @@ class Gateway:
 
     def _say_what_is_next(self) -> None:
         keys = self._keys
-        if keys is None:
+        if keys is None or self._mark.lost is not None:
             return
         if not keys.openrouter_keys:
             log.warning("no openrouter key", extra={"next": "echo $KEY | openrouter-middleware keys add"})
@@ -147,16 +149,27 @@ class Gateway:
             log.warning("no client key", extra={"next": "openrouter-middleware clients create NAME"})
 
     def authenticate(self, key: bytes) -> ClientKey | None:
-        """The client of a key, from memory. Raises GatewayError while the keys are not loaded."""
+        """The client of a key, from memory. Raises GatewayError while the keys are not loaded or not to be trusted."""
         if self._keys is None:
             raise GatewayError(
                 503, "auth_unavailable", "The gateway has not loaded its keys yet.", "Try again.", fault=Fault.GATEWAY
             )
+        if self._mark.lost is not None:
+            raise GatewayError(
+                503,
+                "store_reset",
+                "The gateway's Redis is not the one that holds its keys, or has lost them.",
+                "Ask the people who run the gateway: its log says what to do.",
+                fault=Fault.GATEWAY,
+                headers=((b"retry-after", b"10"),),
+            )
         return self._keys.authenticate(key)
 
     def current_client(self, client_id: str) -> ClientKey | None:
-        """The record of a client as it is now."""
-        return self._keys.client_keys.get(client_id) if self._keys is not None else None
+        """The record of a client as it is now; none while the keys are not to be trusted."""
+        if self._keys is None or self._mark.lost is not None:
+            return None
+        return self._keys.client_keys.get(client_id)
 
     async def look(self) -> Health:
         """How everything feels at this moment."""
@@ -169,6 +182,7 @@ class Gateway:
             client_keys=sum(client.state is KeyState.ENABLED for client in clients),
             draining=self.draining,
             loaded=keys is not None,
+            store_reset=self._mark.lost is not None,
             warnings=self._redis.warnings if self._redis else (),
         )
 

@@ -25,7 +25,11 @@ ARROWS = {
     "models": set(),
     "core": set(),
 }
-PURE = {"judge", "selection", "wire", "sse", "routes", "splice", "skins", "credentials", "money"}
+PURE = {
+    "ask", "cleaning", "credentials", "forecast", "incident", "judge", "key_answer", "money", "object_ids", "outliers",
+    "probe_schedule", "probe_verdict", "routes", "selection", "skins", "splice", "sse", "upstream_error", "upstream_words",
+    "wire",
+}  # fmt: skip
 WEB_FRAMEWORKS = {"fastapi", "starlette", "jinja2", "uvicorn"}
 ONLY_IN = {
     "redis": {"core/redis.py"},

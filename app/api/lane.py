@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from app.core.clock import Clock
+from app.core.errors import GatewayError
 from app.middleware.cors import Cors
 from app.middleware.guard import TEXT, Guard
 from app.models.exchange import Route, RouteKind
@@ -120,7 +121,10 @@ class Lane:
         sent = [pair for pair in found.items() if pair[0] in _CREDENTIALS]
         if len(sent) != 1 or (key := usual_key(*sent[0])) is None:
             return None
-        client = self._authenticate(key)
+        try:
+            client = self._authenticate(key)
+        except GatewayError:
+            return None  # the long way says why
         return client if standing(client, self.clock.wall_s()) is None else None
 
     def call(self, ticket: Ticket) -> Call:

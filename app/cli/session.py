@@ -18,6 +18,7 @@ from app.core.logging import configure
 from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable, redis_options
 from app.core.redis_checks import RedisRefused
 from app.core.security import SealBroken, keyrings
+from app.core.store_mark import StoreMark, StoreReset
 from app.services.key_manager import KeyManager, KeyRefused, NoSuchKey
 from app.services.key_store import ConflictError
 from app.services.upstream_api import KeyProbe
@@ -59,6 +60,8 @@ def run_on_keys(work: Callable[[KeyManager], Awaitable[_Result]], *, probe: bool
         raise CommandFailed("Somebody else changed this key at the same moment: try again.", REFUSED) from None
     except SettingsError as error:
         raise CommandFailed(str(error), USAGE) from None
+    except StoreReset as error:
+        raise CommandFailed(f"{error} Nothing was changed.", REFUSED) from None
     except (RedisUnavailable, RedisReplyError, RedisRefused, NoGatewayError) as error:
         raise CommandFailed(_unreachable(settings, error), NOT_REACHABLE) from None
 
@@ -75,7 +78,8 @@ async def open_keys(settings: Settings, *, probe: bool) -> AsyncIterator[KeyMana
         ring, clients = keyrings(settings)
         asker = KeyProbe(settings) if probe else None
         try:
-            keys = KeyManager(redis, ring, clients, clock, asker)
+            mark = StoreMark(settings.data_dir, redis_options(settings), clock, keeps=False)
+            keys = KeyManager(redis, ring, clients, clock, asker, mark)
             await keys.start(follow=False)
             try:
                 yield keys

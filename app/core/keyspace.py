@@ -9,21 +9,51 @@ from __future__ import annotations
 class Keyspace:
     """`{state}` holds what one script changes together; owners and catalogues spread over the cluster."""
 
-    __slots__ = ("_prefix", "audit", "changes", "client_keys", "openrouter_keys", "version")
+    __slots__ = (
+        "_prefix",
+        "audit",
+        "changes",
+        "client_keys",
+        "fact_changes",
+        "in_flight",
+        "journal",
+        "key_facts",
+        "managed_keys",
+        "mark_changes",
+        "marks",
+        "openrouter_keys",
+        "store_mark",
+        "version",
+    )
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.openrouter_keys = f"{prefix}:{{state}}:openrouter-keys"
         self.client_keys = f"{prefix}:{{state}}:client-keys"
         self.version = f"{prefix}:{{state}}:version"
+        self.store_mark = f"{prefix}:{{state}}:store-mark"
         self.audit = f"{prefix}:{{state}}:audit"
         self.changes = f"{prefix}:{{state}}:changes"
+        self.journal = f"{prefix}:{{state}}:journal"
+        self.managed_keys = f"{prefix}:{{state}}:managed-keys"
+        self.in_flight = f"{prefix}:{{state}}:in-flight"
+        self.marks = f"{prefix}:{{state}}:marks"
+        self.mark_changes = f"{prefix}:{{state}}:mark-changes"
+        self.key_facts = f"{prefix}:{{state}}:key-facts"
+        self.fact_changes = f"{prefix}:{{state}}:fact-changes"
 
     def owner(self, kind: str, object_id: str) -> str:
         return f"{self._prefix}:owner:{{{kind}:{object_id}}}"
 
     def catalogue(self, digest: str) -> str:
         return f"{self._prefix}:catalogue:{{{digest}}}"
+
+    def lease(self, name: str) -> str:
+        """Who does a work that only one worker does. In `{state}`, because scripts that write compare its fence."""
+        return f"{self._prefix}:{{state}}:lease:{name}"
+
+    def fence(self, name: str) -> str:
+        return f"{self._prefix}:{{state}}:fence:{name}"
 
     def lock(self, name: str) -> str:
         return f"{self._prefix}:lock:{{{name}}}"

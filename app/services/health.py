@@ -20,6 +20,7 @@ class Health:
     client_keys: int
     draining: bool
     loaded: bool
+    store_reset: bool = False
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -28,7 +29,9 @@ class Health:
         found: list[str] = []
         if self.redis_ms is None:
             found.append("Redis does not answer")
-        if not self.loaded:
+        if self.store_reset:
+            found.append("the store was reset: Redis is not the one that holds the keys, or has lost them")
+        elif not self.loaded:
             found.append("the keys are not loaded yet")
         elif self.openrouter_keys["ready"] == 0:
             found.append("no OpenRouter key is ready: add one with `openrouter-middleware keys add`")
@@ -43,7 +46,7 @@ class Health:
     @property
     def ready(self) -> bool:
         """Whether a balancer may send calls here: a gateway without keys is ready to be set up."""
-        return self.redis_ms is not None and self.loaded and not self.draining
+        return self.redis_ms is not None and self.loaded and not self.store_reset and not self.draining
 
 
 def keys_by_state(records: Iterable[OpenRouterKey], pool: Pool) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import Final
 from app.core.clock import Clock
 from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable
 from app.core.security import ClientKeyring, KeyRing, Secret
+from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState, OpenRouterKey
 from app.services.client_keys import ClientKeys, NewClientKey
@@ -36,9 +37,15 @@ class KeyManager:
     """
 
     def __init__(
-        self, redis: RedisManager, ring: KeyRing, clients: ClientKeyring, clock: Clock, probe: Probe | None = None
+        self,
+        redis: RedisManager,
+        ring: KeyRing,
+        clients: ClientKeyring,
+        clock: Clock,
+        probe: Probe | None = None,
+        mark: StoreMark | None = None,
     ) -> None:
-        store = KeyStore(redis)
+        store = KeyStore(redis, mark)
         self._view = KeyView(store, clock)
         self._digest = clients.digest
         self._openrouter = OpenRouterKeys(store, self._view, ring, clock, probe)

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from app.core.redis import RedisManager
+from app.core.store_mark import Lost, StoreMark, StoreReset
 from app.models.keys import ClientKey, OpenRouterKey
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,11 @@ class Changed:
 class Shelf(Generic[Record]):
     """The records of one kind."""
 
-    def __init__(self, redis: RedisManager, kind: RecordKind, name: str, form: type[Record]) -> None:
+    def __init__(
+        self, redis: RedisManager, kind: RecordKind, name: str, form: type[Record], mark: StoreMark | None = None
+    ) -> None:
         self._redis = redis
+        self._mark = mark
         self._kind = kind
         self._name = name
         self._decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(form)
@@ -93,11 +97,15 @@ class Shelf(Generic[Record]):
 
     async def _change(self, record_id: str, expected: str, text: bytes, deed: Deed) -> tuple[int, int]:
         keys = self._redis.keys
-        outcome, version, rev = await self._redis.script(
-            "change",
-            [self._name, keys.version, keys.audit],
-            [record_id, expected, text, msgspec.json.encode(deed), keys.changes, self._kind.value],
-        )
+        names = [self._name, keys.version, keys.audit]
+        arguments = [record_id, expected, text, msgspec.json.encode(deed), keys.changes, self._kind.value]
+        if self._mark is not None and self._mark.known:
+            # In the script, because the store may have been emptied since it was looked at.
+            names.append(keys.store_mark)
+            arguments.append(self._mark.known)
+        outcome, version, rev = await self._redis.script("change", names, arguments)
+        if bytes(outcome) == b"reset":
+            raise StoreReset((self._mark and self._mark.lost) or Lost.REPLACED)
         if bytes(outcome) != b"ok":
             raise ConflictError
         return int(version), int(rev)
@@ -116,16 +124,28 @@ class Shelf(Generic[Record]):
 
 
 class KeyStore:
-    """Both shelves, and the state's version that every change raises."""
+    """Both shelves, and the version that every change raises. With a `mark` it is sure to be the known store."""
 
-    def __init__(self, redis: RedisManager) -> None:
+    def __init__(self, redis: RedisManager, mark: StoreMark | None = None) -> None:
         self._redis = redis
+        self._mark = mark
         keys = redis.keys
-        self.openrouter = Shelf(redis, RecordKind.OPENROUTER, keys.openrouter_keys, OpenRouterKey)
-        self.clients = Shelf(redis, RecordKind.CLIENT, keys.client_keys, ClientKey)
+        self.openrouter = Shelf(redis, RecordKind.OPENROUTER, keys.openrouter_keys, OpenRouterKey, mark)
+        self.clients = Shelf(redis, RecordKind.CLIENT, keys.client_keys, ClientKey, mark)
 
     async def version(self) -> int:
-        return int(await self._redis.command("GET", self._redis.keys.version) or 0)
+        """Raises StoreReset (a RedisUnavailable) where this is not the known store."""
+        mark, stored = await self._redis.command("MGET", self._redis.keys.store_mark, self._redis.keys.version)
+        version = int(stored or 0)
+        if self._mark is not None:
+            await self._mark.meet(_text(mark), version, self._create_mark)
+        return version
+
+    async def _create_mark(self, mark: str) -> str:
+        """Several may start at once on a new store: the first one's mark counts."""
+        name = self._redis.keys.store_mark
+        _, there = await self._redis.pipeline([("SET", name, mark, "NX"), ("GET", name)])
+        return _text(there)
 
     async def listen(
         self, on_change: Callable[[Changed], Awaitable[None]], on_resync: Callable[[], Awaitable[None]]
@@ -137,6 +157,10 @@ class KeyStore:
             await (on_resync() if change is None else on_change(change))
 
         await self._redis.listen(self._redis.keys.changes, heard, on_resync)
+
+
+def _text(stored: bytes | None) -> str:
+    return bytes(stored or b"").decode("ascii", "replace")
 
 
 def _change(payload: bytes) -> Changed | None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from app.core.clock import Clock
 from app.core.redis import RedisReplyError, RedisUnavailable
+from app.core.store_mark import StoreReset
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, OpenRouterKey
 from app.services.key_store import Changed, KeyStore, RecordKind
@@ -40,8 +41,15 @@ class KeyView:
         self.by_digest: dict[bytes, ClientKey] = {}
 
     async def start(self, *, follow: bool) -> None:
-        """Reads everything. With `follow` it stays up to date until `close`. Raises RedisUnavailable."""
-        await self.resync()
+        """Reads everything. With `follow` it stays up to date until `close`. Raises RedisUnavailable.
+
+        With `follow` a store that was reset is waited for, and knows no keys until it is restored.
+        """
+        try:
+            await self.resync()
+        except StoreReset:
+            if not follow:
+                raise
         if follow:
             self._tasks.spawn(self._store.listen(self._heard, self._resync_if_possible), "keys: listen")
             self._tasks.spawn(self._compare_versions(), "keys: compare versions")
@@ -58,6 +66,7 @@ class KeyView:
             version = await self._store.version()
             openrouter = await self._store.openrouter.load()
             clients = await self._store.clients.load()
+            await self._store.version()  # raises where the store was emptied while it was read
             self.openrouter = openrouter
             self.clients = clients
             self.by_digest = {digest: client for client in clients.values() if (digest := _digest(client))}
@@ -129,6 +138,8 @@ class KeyView:
             try:
                 if await self._store.version() != self._version:
                     await self.resync()
+            except StoreReset:
+                self._version = -1  # whatever was heard of a stranger's store, all is read again when ours is back
             except (RedisUnavailable, RedisReplyError):
                 continue  # the subscription speaks of it, and resyncs when Redis is back
 

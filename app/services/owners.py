@@ -1,5 +1,5 @@
-"""Who made which object upstream: files, batches, videos, generations. Only its maker may ask for it, with the key
-that made it.
+"""Who made which object upstream: files, batches, videos, containers, generations. Only its maker may ask for it, with
+the key that made it.
 
 Marks are written in batches off the request path; an object that a caller can ask for at once is marked before it is
 told of it.
@@ -19,7 +19,9 @@ from app.core.tasks import TaskSet
 log = logging.getLogger(__name__)
 
 _DAY_S = 86_400
-_KEPT_S = {"file": 400 * _DAY_S, "batch": 60 * _DAY_S, "video": 60 * _DAY_S}
+_KEPT_S = {"file": 400 * _DAY_S, "batch": 60 * _DAY_S, "video": 60 * _DAY_S, "container": 60 * _DAY_S}
+# A container's id can hold a session id, which any caller may choose: what is not yet written proves nothing.
+_CHOSEN_BY_CALLERS = frozenset({"container"})
 _BATCH_S = 0.02
 _RETRY_S = 1.0
 _MOST_PENDING = 100_000
@@ -62,7 +64,8 @@ class Owners:
 
     async def find(self, kind: str, object_id: str) -> Owner | None:
         """The owner, or None where nobody is known. Raises RedisUnavailable where that cannot be told."""
-        if (pending := self._pending.get((kind, object_id))) is not None:
+        pending = self._pending.get((kind, object_id))
+        if pending is not None and kind not in _CHOSEN_BY_CALLERS:
             return pending
         if not object_id or len(object_id) > 512:
             return None
@@ -71,7 +74,7 @@ class Owners:
         else:
             value = await self._redis.command("GET", self._redis.keys.owner(kind, object_id))
         if value is None:
-            return None
+            return pending
         client_id, _, key_id = bytes(value).decode().partition(" ")
         return Owner(client_id, key_id)
 

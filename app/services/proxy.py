@@ -23,6 +23,7 @@ from app.services import answers
 from app.services.ask import NOTHING_ASKED, Ask, read_ask, read_json
 from app.services.cleaning import Cleaner, NoCleaner
 from app.services.judge import judge_status
+from app.services.object_ids import ObjectWatch, watch_for
 from app.services.owners import Owner, Owners
 from app.services.pool import Pool, PoolKey
 from app.services.sse import NO_SCANNER, Scanner, Usage
@@ -85,6 +86,7 @@ class Call(msgspec.Struct):
     usage: Usage | None = None
     generation_id: str = ""
     scanner: Scanner = NO_SCANNER
+    watch: ObjectWatch | None = None
 
 
 class Proxy:
@@ -241,6 +243,7 @@ class Proxy:
     ) -> None:
         scanner, cleaner = answers.followers(told.get(b"content-type", b"")) if call.route.inference else _NO_FOLLOWERS
         call.scanner = scanner
+        call.watch = watch_for(call.route.name, told.get(b"content-type", b""))
         ready = b""
         if answer.waiting or b"content-length" in told:
             # A whole answer comes in one piece with its head, and its length is only true if nothing is cut out of it.
@@ -249,6 +252,8 @@ class Proxy:
             except TransportError as error:
                 raise answers.unreachable(error) from None
             scanner.feed(piece)
+            if call.watch is not None:
+                await self._note_objects(call, call.watch, answer, piece)
             ready = cleaner.feed(piece)
         if b"content-length" in told and not cleaner.settled:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
@@ -262,6 +267,7 @@ class Proxy:
     async def _flow(self, call: Call, caller: Caller, answer: Answer, cleaner: Cleaner) -> None:
         feed = call.scanner.feed
         clean = cleaner.feed
+        watch = call.watch
         ready = b""
         try:
             while not answer.complete:
@@ -269,6 +275,8 @@ class Proxy:
                     await caller.write(ready)
                 piece = await answer.chunk()
                 feed(piece)
+                if watch is not None:
+                    await self._note_objects(call, watch, answer, piece)
                 ready = clean(piece)
         except TransportError as error:
             call.tries[-1] = (call.tries[-1][0], error.code)
@@ -276,6 +284,14 @@ class Proxy:
             await self._end_cut_stream(call, caller, answers.unreachable(error))
             raise answers.AnswerCutError from None
         await caller.end(ready + cleaner.rest())
+
+    async def _note_objects(self, call: Call, watch: ObjectWatch, answer: Answer, piece: bytes) -> None:
+        """What the answer names is its caller's before the caller hears of it."""
+        made = watch.feed(piece)
+        if answer.complete:
+            made += watch.rest()
+        for one in made:
+            await self._owners.mark_now(one.kind, one.id, Owner(call.client.id, call.tries[-1][0]))
 
     def _head(self, call: Call, answer: Answer, told: Fields, key: PoolKey) -> list[tuple[bytes, bytes]]:
         if generation_id := told.get(b"x-generation-id"):

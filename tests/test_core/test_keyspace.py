@@ -11,7 +11,7 @@ KEYS = Keyspace("gw")
 
 def test_what_one_change_touches_shares_a_slot() -> None:
     """Records, version and audit carry one hash tag, so that one script may write all of them in a cluster."""
-    names = [KEYS.openrouter_keys, KEYS.client_keys, KEYS.version, KEYS.audit, KEYS.changes]
+    names = [KEYS.openrouter_keys, KEYS.client_keys, KEYS.version, KEYS.audit, KEYS.changes, KEYS.store_mark]
 
     assert {re.findall(r"\{(.*?)\}", name)[0] for name in names} == {"state"}
     assert len(set(names)) == len(names)
@@ -24,9 +24,16 @@ def test_what_one_change_touches_shares_a_slot() -> None:
         (KEYS.client_keys, "gw:{state}:client-keys"),
         (KEYS.version, "gw:{state}:version"),
         (KEYS.audit, "gw:{state}:audit"),
+        (KEYS.store_mark, "gw:{state}:store-mark"),
         (KEYS.changes, "gw:{state}:changes"),
         (KEYS.owner("generation", "gen-1"), "gw:owner:{generation:gen-1}"),
         (KEYS.catalogue("ab12"), "gw:catalogue:{ab12}"),
+        (KEYS.marks, "gw:{state}:marks"),
+        (KEYS.mark_changes, "gw:{state}:mark-changes"),
+        (KEYS.key_facts, "gw:{state}:key-facts"),
+        (KEYS.fact_changes, "gw:{state}:fact-changes"),
+        (KEYS.lease("probes"), "gw:{state}:lease:probes"),
+        (KEYS.fence("probes"), "gw:{state}:fence:probes"),
         (KEYS.lock("models"), "gw:lock:{models}"),
         (KEYS.spent("c1", "day"), "gw:spent:{c1}:day"),
     ],

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from app.core.redis import RedisManager
+from app.core.clock import SystemClock
+from app.core.redis import RedisManager, RedisOptions, RedisUnavailable
+from app.core.store_mark import SETTLED_S, Lost, StoreMark, StoreReset
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState, OpenRouterKey
 from app.services.key_store import Changed, ConflictError, Deed, KeyStore, RecordKind
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
-from tests.test_services.key_workers import until
+from tests.test_services.key_workers import TurnedClock, until
 
 
 def client(number: int) -> ClientKey:
@@ -145,3 +149,120 @@ async def test_changes_are_told(redis_server: RedisServer) -> None:
             assert len(changes) == 1
         finally:
             await tasks.close()
+
+
+def mark_of(folder: Path, server: RedisServer, clock: SystemClock | None = None, **options: bool) -> StoreMark:
+    """A gateway's, with its data volume in the folder."""
+    return StoreMark(folder, RedisOptions(server.url), clock or SystemClock(), **options)
+
+
+async def test_an_emptied_redis_is_no_new_one(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Emptied while the gateway runs, or before it starts again: nothing is read as truth, and nothing is written."""
+    async with manager(redis_server) as redis:
+        store = KeyStore(redis, mark_of(tmp_path / "a", redis_server))
+        assert await store.version() == 0
+        await store.clients.put(client(1), DEED)
+
+        redis_server.call("FLUSHALL")
+
+        # Before anybody has looked: the script itself compares.
+        with pytest.raises(StoreReset):
+            await store.clients.put(client(2), DEED)
+        for later in (store, KeyStore(redis, mark_of(tmp_path / "a", redis_server))):
+            with pytest.raises(StoreReset) as caught:
+                await later.version()
+            assert caught.value.lost is Lost.EMPTIED
+            with pytest.raises(StoreReset):
+                await later.clients.put(client(2), DEED)
+        assert redis_server.call("DBSIZE") == b":0\r\n"
+        command = KeyStore(redis, mark_of(tmp_path / "elsewhere", redis_server, keeps=False))
+        assert await command.version() == 0
+        assert redis_server.call("DBSIZE") == b":0\r\n"
+
+
+async def test_another_redis_behind_the_address_is_not_taken(redis_server: RedisServer, tmp_path: Path) -> None:
+    """A second gateway made itself at home in the emptied store: to the first it is a stranger's."""
+    async with manager(redis_server) as redis:
+        first = KeyStore(redis, mark_of(tmp_path / "a", redis_server))
+        await first.version()
+        await first.clients.put(client(1), DEED)
+        redis_server.call("FLUSHALL")
+        second = KeyStore(redis, mark_of(tmp_path / "b", redis_server))
+        await second.version()
+        await second.clients.put(client(2), DEED)
+
+        with pytest.raises(StoreReset) as caught:
+            await first.version()
+
+        assert caught.value.lost is Lost.REPLACED
+        with pytest.raises(StoreReset):
+            await first.clients.put(client(3), DEED)
+        assert set(await second.clients.load()) == {"ck_2"}
+
+
+async def test_an_old_copy_is_told_from_the_store(redis_server: RedisServer, tmp_path: Path) -> None:
+    """A backup in which a revoked key is good again is refused; the newest data are welcome back without a restart."""
+    clock = TurnedClock()
+    mark = mark_of(tmp_path / "a", redis_server, clock)
+    data = redis_server.folder
+    async with manager(redis_server) as redis:
+        store = KeyStore(redis, mark)
+        await store.version()
+        stored, _ = await store.clients.put(client(1), DEED)
+        redis_server.kill()
+        shutil.copytree(data, tmp_path / "old")
+        redis_server.start()
+        await until_answered(store)
+        await store.clients.put(msgspec.structs.replace(stored, state=KeyState.REVOKED), DEED)
+        for _ in range(2):
+            assert await store.version() == 2
+            clock.ahead_s += SETTLED_S
+        await swap(redis_server, tmp_path / "old", tmp_path / "new")
+
+        with pytest.raises(StoreReset) as caught:
+            await until_answered(store)
+
+        assert caught.value.lost is Lost.ROLLED_BACK
+        await swap(redis_server, tmp_path / "new", tmp_path / "old")
+        await until_answered(store)
+        assert mark.lost is None
+        assert (await store.clients.load())["ck_1"].state is KeyState.REVOKED
+
+
+async def swap(server: RedisServer, there: Path, aside: Path) -> None:
+    """The server again, on the data that are there; its own are put aside."""
+    server.kill()
+    shutil.move(server.folder, aside)
+    shutil.move(there, server.folder)
+    server.start()
+
+
+async def until_answered(store: KeyStore) -> None:
+    """The breaker may still be open: it is waited out."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await store.version()
+                return
+            except StoreReset:
+                raise
+            except RedisUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_two_gateways_on_a_new_redis_agree(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Started at once, they know one mark."""
+    async with manager(redis_server) as redis:
+        marks = [mark_of(tmp_path / str(number), redis_server) for number in range(8)]
+        await asyncio.gather(*(KeyStore(redis, mark).version() for mark in marks))
+        assert len({mark.known for mark in marks}) == 1
+        assert all(mark.known for mark in marks)
+
+
+async def test_a_store_from_before_there_were_marks_gets_one(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Nothing of it is lost."""
+    async with manager(redis_server) as redis:
+        await KeyStore(redis).clients.put(client(1), DEED)
+        mark = mark_of(tmp_path / "a", redis_server)
+        assert await KeyStore(redis, mark).version() == 1
+        assert await redis.command("GET", redis.keys.store_mark) == mark.known.encode()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from app.core.clock import SystemClock
+from app.core.redis import RedisUnavailable
 from app.core.tasks import TaskSet
 from app.services.owners import Owner, Owners
 from tests.redis_server import RedisServer
@@ -60,4 +63,29 @@ async def test_marks_wait_for_redis(redis_server: RedisServer) -> None:
             await asyncio.sleep(0.1)
 
         assert await Owners(redis, tasks, SystemClock()).find("file", "file-1") == ALICE
+        await tasks.close()
+
+
+async def test_a_container_named_by_two_is_the_first_ones_at_every_moment(redis_server: RedisServer) -> None:
+    """Its id may hold a session id that anybody can choose, so a mark on its way proves nothing against a written one;
+    and without Redis nobody is let in.
+    """
+    async with manager(redis_server) as redis:
+        tasks = TaskSet()
+        owners = Owners(redis, tasks, SystemClock())
+        await owners.mark_now("container", "sess_1", ALICE)
+        owners.mark("container", "sess_1", BOB)
+        assert await owners.find("container", "sess_1") == ALICE
+        owners.mark("container", "sess_2", BOB)
+        assert await owners.find("container", "sess_2") == BOB
+
+        await owners.flush()
+
+        assert await owners.find("container", "sess_1") == ALICE
+        days = int(await redis.command("TTL", redis.keys.owner("container", "sess_1"))) / 86_400
+        assert 59 < days <= 60
+        redis_server.kill()
+        owners.mark("container", "sess_3", BOB)
+        with pytest.raises(RedisUnavailable):
+            await owners.find("container", "sess_3")
         await tasks.close()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from app import __version__
-from app.core.security import Secret
+from app.core.security import Secret, openrouter_key_id
+from app.models.key_facts import KeyFacts
 from app.services import upstream_api
-from app.services.upstream_api import KeyFacts, KeyProbe, ProbeFailed
+from app.services.upstream_api import ApiUnreachable, KeyProbe, ProbeFailed, UpstreamClient
 from tests.key_endpoint import UNKNOWN, KeyEndpoint, facts, running_key_endpoint
 from tests.test_services.key_workers import openrouter_key
 
@@ -43,7 +43,13 @@ async def test_a_good_answer(endpoint: KeyEndpoint, probe: KeyProbe) -> None:
     endpoint.default = facts(limit=5, limit_remaining=4.5, organization_id="o", new_field={"a": [1]})
     found = await probe.describe(Secret(KEY))
     assert found == KeyFacts(
-        label="sk-or-v1-0e6...1c96", limit=5, limit_remaining=4.5, organization_id="o", is_management_key=False
+        id=openrouter_key_id(KEY),
+        label="sk-or-v1-0e6...1c96",
+        limit_nano=5 * 10**9,
+        limit_remaining_nano=4_500_000_000,
+        account="o",
+        usage_nano=250_000_000,
+        tells_budgets=True,
     )
     head = endpoint.heads[0].lower()
     assert head.startswith("get /api/v1/key http/1.1\r\n")
@@ -136,6 +142,53 @@ async def test_the_environment_is_not_read(endpoint: KeyEndpoint, monkeypatch: p
         await asker.close()
 
 
-def test_facts_show_no_key() -> None:
-    """The label is OpenRouter's own mask."""
-    assert "canary" not in json.dumps(repr(KeyFacts(label="sk-or-v1-0e6...1c96")))
+@pytest.mark.parametrize(
+    ("reply", "nano"),
+    [((200, b'{"data":{"total_credits":10,"total_usage":2.5}}'), 7_500_000_000),
+     ((200, b'{"data":{"total_credits":1,"total_usage":1.25}}'), -250_000_000),
+     ((200, b'{"data":{"total_credits":0,"total_usage":0}}'), None)],
+)  # fmt: skip
+async def test_the_balance(endpoint: KeyEndpoint, probe: KeyProbe, reply: tuple[int, bytes], nano: int | None) -> None:
+    """Credits less usage; zeros are what keys read that may not ask."""
+    endpoint.default = reply
+    assert await probe.balance_nano(Secret(KEY)) == nano
+    assert endpoint.heads[0].startswith("GET /api/v1/credits ")
+
+
+async def test_a_balance_that_may_not_be_asked(endpoint: KeyEndpoint, probe: KeyProbe) -> None:
+    """403 and nonsense tell nothing."""
+    for endpoint.default in ((403, b"{}"), (200, b"{}")):
+        with pytest.raises(ProbeFailed):
+            await probe.balance_nano(Secret(KEY))
+
+
+async def test_any_request(endpoint: KeyEndpoint) -> None:
+    """Method, path, JSON and key go up; status, headers in lower case and body come back, whatever the status."""
+    endpoint.default = (418, b"tea")
+    endpoint.extra_headers = "X-Pot: Brown\r\n"
+    client = UpstreamClient(endpoint.settings())
+    try:
+        status, headers, body = await client.request("GET", "/keys?offset=100", Secret(KEY))
+        assert (status, headers["x-pot"], body) == (418, "Brown", b"tea")
+        assert endpoint.heads[0].startswith("GET /api/v1/keys?offset=100 ")
+        assert "content-type" not in endpoint.heads[0].lower()
+        await client.request("PATCH", "/keys/ab", Secret(KEY), json={})
+        assert endpoint.heads[1].startswith("PATCH /api/v1/keys/ab ")
+        assert "content-type: application/json" in endpoint.heads[1].lower()
+    finally:
+        await client.close()
+
+
+async def test_whether_a_lost_request_was_sent(endpoint: KeyEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence may hide a success; a refused connection cannot. Neither shows the key."""
+    monkeypatch.setattr(upstream_api, "_TIMEOUT_S", 0.2)
+    endpoint.silent = True
+    with running_key_endpoint() as gone:
+        nobody = gone.settings()
+    for settings, sent in ((endpoint.settings(), True), (nobody, False)):
+        client = UpstreamClient(settings)
+        with pytest.raises(ApiUnreachable) as caught:
+            await client.request("POST", "/keys", Secret(KEY), json={"name": "n"})
+        await client.close()
+        assert caught.value.sent is sent
+        assert KEY[12:] not in repr(caught.value)

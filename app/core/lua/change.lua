@@ -1,7 +1,8 @@
 -- One change of the state: compare the record's revision, write it, count it, note it, tell every worker.
--- KEYS: records hash, version counter, audit stream
--- ARGV: id, expected revision ("*" any, "0" must not exist), new JSON ("" deletes), audit entry, channel, kind
--- Gives {"ok", version, new revision} or {"conflict" | "missing", version, current revision} and then writes nothing.
+-- KEYS: records hash, version counter, audit stream, and the store's mark where it is to be compared
+-- ARGV: id, expected revision ("*" any, "0" must not exist), new JSON ("" deletes), audit entry, channel, kind, mark
+-- Gives {"ok", version, new revision} or {"conflict" | "missing" | "reset", version, current revision} and then writes
+-- nothing.
 local id, expected, record, entry, channel, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 local stored = redis.call('HGET', KEYS[1], id)
@@ -11,6 +12,9 @@ if stored then
 end
 
 local unchanged = tonumber(redis.call('GET', KEYS[2]) or '0')
+if KEYS[4] and redis.call('GET', KEYS[4]) ~= ARGV[7] then
+    return {'reset', unchanged, revision}
+end
 if expected ~= '*' and tonumber(expected) ~= revision then
     return {stored and 'conflict' or 'missing', unchanged, revision}
 end
