@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 from contextlib import AsyncExitStack
+from math import inf
 from typing import Final
 
 from app.core.clock import SystemClock
@@ -21,15 +22,20 @@ from app.core.security import keyrings
 from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState
+from app.pool_parts import PoolParts
+from app.services.answers import Links
+from app.services.attempt import Attempts
 from app.services.catalogue import Catalogue
 from app.services.fetch import Fetcher
 from app.services.health import Health, keys_by_state, redis_ms
+from app.services.judge import Policies
 from app.services.key_manager import KeyManager, KeyRefused
 from app.services.owners import Owners
 from app.services.pool import Pool
-from app.services.proxy import Proxy
+from app.services.proxy import Proxy, Rules
+from app.services.relay import Relay
+from app.services.rescue import Bounds
 from app.services.tally import Tally
-from app.services.upstream_api import KeyProbe
 from app.transport import Origin, Timeouts, Upstream, tls_context
 
 log = logging.getLogger(__name__)
@@ -51,7 +57,7 @@ class Gateway:
         self._ring, self._clients = keyrings(settings)
         self._keys: KeyManager | None = None
         self._redis: RedisManager | None = None
-        self.pool = Pool(self.clock)
+        self.pool = Pool(self.clock, settings.pool_strategy)
         self.well_formed = self._clients.well_formed
 
     async def start(self) -> None:
@@ -71,13 +77,24 @@ class Gateway:
         self._stack.push_async_callback(tasks.close)
         upstream = self._make_upstream()
         self._stack.push_async_callback(upstream.close)
-        await self._start_keys(redis, tasks)
+        parts = PoolParts(self.settings, self.pool, redis, self.clock)
+        await self._start_keys(redis, parts)
         settings, prefix = self.settings, self.settings.upstream.prefix.encode()
-        fetcher = Fetcher(upstream, prefix, self.pool, max_tries=settings.max_attempts)
+        fetcher = Fetcher(upstream, prefix, self.pool, parts.marks, self.clock, max_tries=settings.max_attempts)
         owners = Owners(redis, tasks, self.clock)
         self.tally = Tally(redis, tasks, self.clock)
         self.catalogue = Catalogue(redis, fetcher.get, self.clock, tasks, settings.catalogue_ttl_s)
-        self.proxy = Proxy(upstream, prefix, self.pool, owners, max_tries=settings.max_attempts)
+        self.proxy = Proxy(
+            upstream,
+            prefix,
+            self.pool,
+            parts.marks,
+            Attempts(upstream, self.clock, hold_s=settings.first_token_wait_s),
+            Relay(owners, Links(upstream.origin, prefix), heartbeat_s=settings.heartbeat_s or inf),
+            owners,
+            self.clock,
+            rescue_rules(settings),
+        )
         self._stack.push_async_callback(_flush, owners, self.tally)
         # What lives as long as the process need not be looked through at every collection, least of all 100,000 keys.
         gc.collect()
@@ -118,15 +135,15 @@ class Gateway:
             clock=self.clock,
         )
 
-    async def _start_keys(self, redis: RedisManager, tasks: TaskSet) -> None:
-        probe = KeyProbe(self.settings)
-        self._stack.push_async_callback(probe.close)
-        keys = KeyManager(redis, self._ring, self._clients, self.clock, probe, self._mark)
+    async def _start_keys(self, redis: RedisManager, parts: PoolParts) -> None:
+        self._stack.push_async_callback(parts.client.close)
+        keys = KeyManager(redis, self._ring, self._clients, self.clock, parts.probe, self._mark)
         await keys.start()
         self._stack.push_async_callback(keys.close)
         self._keys = keys
         keys.subscribe(self._renew_pool)
         self._renew_pool()
+        await parts.start(self._stack, keys, self._ring)
         text = self.settings.openrouter_api_keys.get_secret_value()
         if text.strip():
             try:
@@ -191,6 +208,15 @@ class Gateway:
         self.draining = True
         await self._stack.aclose()
         log.info("gateway has stopped")
+
+
+def rescue_rules(settings: Settings) -> Rules:
+    """What the operator has set for rescuing calls."""
+    return Rules(
+        Bounds(settings.max_attempts, settings.rescue_deadline_s),
+        Policies(**dict.fromkeys(settings.move_account_on, True)),
+        settings.retry_share,
+    )
 
 
 async def _flush(owners: Owners, tally: Tally) -> None:

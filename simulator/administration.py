@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
 from simulator.accounts import PERIODS, Account, Key, iso
 from simulator.delivery import refuse
 from simulator.faults import Fault
+from simulator.guardrails import page
 from simulator.ledger import Generation
 from simulator.money import nano_of, usd
 from simulator.own_records import limits, usages
 from simulator.world import BadBody, Call
 
 _MISSING = Fault("404-key", "no such key", 404, "API key not found", "not_found", user_id=False)
+_NO_WORKSPACE = Fault("403-workspace", "a workspace of others", 403, "Forbidden", "permission_denied", user_id=False)
 _PAGE = 100
 _GUARDRAIL = "00000000-0000-4000-8000-000000000000"
 
@@ -83,6 +86,13 @@ def _listed(call: Call) -> list[Key]:
     ]
 
 
+def _has_workspace(call: Call, workspace: str) -> bool:
+    made = call.world.workspaces.get(workspace)
+    return workspace == call.key.account.workspace_id or (
+        made is not None and bool(made["created_by"] == call.key.account.id)
+    )
+
+
 async def keys(call: Call) -> None:
     """GET and POST /keys."""
     now = call.world.now()
@@ -94,8 +104,11 @@ async def keys(call: Call) -> None:
         call.answer({"data": [_facts(key, now) for key in page]})
         return
     change = _read(call)
-    if change.name is msgspec.UNSET:
+    if not change.name:
         raise BadBody("name: Required")
+    if change.workspace_id is not msgspec.UNSET and not _has_workspace(call, change.workspace_id):
+        refuse(call, _NO_WORKSPACE)
+        return
     key = call.world.add_key("", call.key.account, change.name)
     _apply(key, change, now)
     key.updated_at = None
@@ -113,6 +126,7 @@ async def key(call: Call) -> None:
         return
     if call.request.method == "DELETE":
         found.deleted = True
+        call.world.assignments.pop(found.hash, None)
         call.answer({"deleted": True})
         return
     if call.request.method == "PATCH":
@@ -175,5 +189,22 @@ def _workspace(account: Account, created_at: float) -> dict[str, Any]:
     }
 
 
+class _NewWorkspace(msgspec.Struct):
+    name: str
+    slug: str
+
+
 async def workspaces(call: Call) -> None:
-    call.answer({"data": [_workspace(call.key.account, call.key.created_at)], "total_count": 1})
+    """GET and POST /workspaces."""
+    account, world = call.key.account, call.world
+    default = _workspace(account, call.key.created_at)
+    if call.request.method == "GET":
+        page(call, [default, *(one for one in world.workspaces.values() if one["created_by"] == account.id)])
+        return
+    try:
+        new = msgspec.json.decode(call.request.body, type=_NewWorkspace)
+    except msgspec.DecodeError as error:
+        raise BadBody(str(error)) from error
+    made = default | {"id": str(uuid4()), "name": new.name, "slug": new.slug, "created_at": iso(world.now())}
+    world.workspaces[made["id"]] = made
+    call.answer({"data": made}, 201)

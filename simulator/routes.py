@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from simulator import administration, control, files, inference, jobs, listings, media, own_records, vectors
+from simulator import administration, control, files, guardrails, inference, jobs, listings, media, own_records, vectors
 from simulator.chat import ChatSkin, CompletionsSkin
 from simulator.errors import SkinName
 from simulator.messages import MessagesSkin
@@ -89,7 +89,12 @@ ADMINISTRATION = (
     _route("GET POST", "/keys", administration.keys, "management"),
     _route("GET PATCH DELETE", "/keys/{}", administration.key, "management"),
     _route("GET", "/activity", administration.activity, "management"),
-    _route("GET", "/workspaces", administration.workspaces, "management"),
+    _route("GET POST", "/workspaces", administration.workspaces, "management"),
+    _route("GET POST", "/guardrails", guardrails.collection, "management"),
+    _route("GET", "/guardrails/assignments/keys", guardrails.assignments, "management"),
+    _route("GET DELETE", "/guardrails/{}", guardrails.one, "management"),
+    _route("GET POST", "/guardrails/{}/assignments/keys", guardrails.keys_of, "management"),
+    _route("POST", "/guardrails/{}/assignments/keys/remove", guardrails.remove, "management"),
 )
 STORED = (
     _route("POST", "/files", files.upload),

@@ -52,6 +52,9 @@ class World:
     requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     files: dict[str, Any] = field(default_factory=dict)
     jobs: dict[str, Any] = field(default_factory=dict)
+    workspaces: dict[str, Any] = field(default_factory=dict)  # made by POST /workspaces, by id
+    guardrails: dict[str, Any] = field(default_factory=dict)  # by id
+    assignments: dict[str, Any] = field(default_factory=dict)  # of guardrails, by the key's hash
     active: int = 0
     answers: int = 0
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 MODULES = sorted(path for path in APP.rglob("*.py") if path.name != "__init__.py" or path.stat().st_size > 200)
 
-COMPOSITION = {"main", "server", "gateway"}
+COMPOSITION = {"main", "server", "gateway", "pool_parts"}
 # Who may import whom; every part may import itself and core, core only itself.
 ARROWS = {
     "cli": {"services", "models", "main"},
@@ -26,8 +26,8 @@ ARROWS = {
     "core": set(),
 }
 PURE = {
-    "ask", "cleaning", "credentials", "forecast", "incident", "judge", "key_answer", "money", "object_ids", "outliers",
-    "probe_schedule", "probe_verdict", "routes", "selection", "skins", "splice", "sse", "upstream_error", "upstream_words",
+    "affinity", "ask", "cleaning", "credentials", "drift", "forecast", "incident", "judge", "key_answer", "key_rules", "money", "object_ids", "opening", "outliers",
+    "probe_schedule", "probe_verdict", "renewal_plan", "rescue", "routes", "selection", "skins", "splice", "sse", "upstream_error", "upstream_words",
     "wire",
 }  # fmt: skip
 WEB_FRAMEWORKS = {"fastapi", "starlette", "jinja2", "uvicorn"}

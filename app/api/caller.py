@@ -9,7 +9,7 @@ from typing import Protocol
 
 from starlette.types import Receive, Send
 
-from app.services.proxy import CallerGoneError
+from app.services.call import CallerGoneError
 
 
 class Departure(Protocol):

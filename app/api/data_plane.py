@@ -18,8 +18,9 @@ from app.middleware.facts import Facts
 from app.models.exchange import Route, RouteKind
 from app.models.keys import ClientKey
 from app.services.answers import AnswerCutError
+from app.services.call import Call
 from app.services.catalogue import Catalogue
-from app.services.proxy import Call, Proxy
+from app.services.proxy import Proxy
 from app.services.routes import refusal, route_of
 from app.services.tally import Tally
 
@@ -100,7 +101,7 @@ class DataPlane:
 def report(call: Call, facts: Facts, tally: Tally) -> None:
     """What became of a call, for the log and for its client's sums."""
     facts.outcome = call.outcome.value
-    facts.tries = call.tries
+    facts.tries = [(one.masked, one.result) for one in call.tries] if len(call.tries) > 1 or call.status >= 400 else []
     if call.status:
         facts.status = call.status
     if call.usage is not None and call.usage.cost_nano:

@@ -16,8 +16,9 @@ from app.middleware.cors import Cors
 from app.middleware.guard import TEXT, Guard
 from app.models.exchange import Route, RouteKind
 from app.models.keys import ClientKey
+from app.services.call import Call, Form
 from app.services.credentials import standing, usual_key
-from app.services.proxy import Call, CallHead, Proxy
+from app.services.proxy import Proxy
 from app.services.routes import usual_routes
 from app.services.tally import Tally
 
@@ -46,7 +47,7 @@ class Ticket:
     length_at: int
     route: Route
     client: ClientKey
-    start: CallHead
+    form: Form
 
 
 class Lane:
@@ -95,8 +96,8 @@ class Lane:
         client = self._client(found)
         if client is None or not self._fits(length):
             return None
-        start = self.proxy.begin_head("POST", route, b"", headers)
-        return Ticket(url, headers, headers.index((b"content-length", length)), route, client, start)
+        form = self.proxy.form("POST", route, b"", headers)
+        return Ticket(url, headers, headers.index((b"content-length", length)), route, client, form)
 
     def again(self, ticket: Ticket, method: bytes, url: bytes, headers: Headers) -> bool:
         """Whether this ticket, given for an earlier call of the same connection, is good for this head too."""
@@ -136,7 +137,7 @@ class Lane:
             content_type=b"application/json",
             client=ticket.client,
             public_base=b"",  # these answers hold no links
-            start=ticket.start,
+            form=ticket.form,
         )
 
 

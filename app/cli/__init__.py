@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import clients, keys
+from app.cli import clients, keys, rotation
 from app.cli.output import USAGE, CommandFailed, note, say
 from app.cli.serve import serve
 
@@ -26,6 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     help="A gateway between a team's programs and OpenRouter.",
 )
+for _name, _command in rotation.COMMANDS.items():
+    keys.app.command(_name)(_command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(clients.app, name="clients")
 app.command("serve")(serve)

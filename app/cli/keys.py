@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.connect import confirm, deed_author, with_keys
-from app.cli.output import REFUSED, USAGE, CommandFailed, note, openrouter_view, say, say_json, say_table, short
+from app.cli.output import NANO, REFUSED, USAGE, CommandFailed, note, openrouter_view, say, say_json, say_table, short
 from app.cli.secret_input import read_many, read_one
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
 
@@ -23,6 +24,10 @@ FromFile = Annotated[
     Path | None, typer.Option("--file", "-f", metavar="PATH", help="Read from a file instead of standard input.")
 ]
 Name = Annotated[str, typer.Argument(metavar="KEY", help="Its id, the id's first 6 or more signs, or its label.")]
+
+_REPEAT = 'Repeat for more; "" for none.'
+_CAP = "For each worker. 0: no cap."
+_MOST_USD = 1_000_000
 
 _NOTES = {
     KeyKind.MANAGEMENT: "This is a management key: it is kept, and no call will ever run on it.",
@@ -111,6 +116,62 @@ def list_(as_json: AsJson = False) -> None:
 def _row(record: OpenRouterKey) -> tuple[str, ...]:
     view = openrouter_view(record)
     return (short(record.id), record.masked, record.label, view["kind"], view["state"], view["added_at"])
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    label: Annotated[str | None, typer.Option(help="A name of your own for it.")] = None,
+    note_: Annotated[str | None, typer.Option("--note", help="Whatever is to be remembered.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help=f"For clients bound to it. {_REPEAT}")] = None,
+    weight: Annotated[int | None, typer.Option(help="Its share of the calls. 0: only where no other can.")] = None,
+    tier: Annotated[int | None, typer.Option(help="With the strategy tiers: the lowest goes first.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help=f"Models like openai/*; others not. {_REPEAT}")] = None,
+    deny: Annotated[list[str] | None, typer.Option(help=f"Models that never run on it. {_REPEAT}")] = None,
+    max_rpm: Annotated[int | None, typer.Option(help=f"Most calls in a minute. {_CAP}")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(help=f"Most calls at once. {_CAP}")] = None,
+    max_usd_day: Annotated[
+        str | None, typer.Option(metavar="USD", help="Most dollars in a UTC day. 0: no cap.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help='Whose key it is, where no probe tells. "": unknown.')] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set what a key may be used for, and how much of it. What is not named stays as it is."""
+    given = {
+        "label": label,
+        "note": note_,
+        "tags": _listed(tag),
+        "weight": weight,
+        "tier": tier,
+        "models_allowed": _listed(allow),
+        "models_denied": _listed(deny),
+        "max_rpm": max_rpm,
+        "max_in_flight": max_in_flight,
+        "max_day_nano": None if max_usd_day is None else _nano(max_usd_day),
+        "account": account,
+    }
+    caps = ("max_rpm", "max_in_flight", "max_day_nano")
+    changes = {
+        field: None if field in caps and value == 0 else value for field, value in given.items() if value is not None
+    }
+    if not changes:
+        raise CommandFailed("Nothing to set was named: see `keys set --help`.", USAGE)
+    record = with_keys(lambda keys: keys.update_openrouter_key(name, changes, by=deed_author()))
+    _say_changed(record, "set", {}, as_json=as_json)
+
+
+def _listed(words: list[str] | None) -> list[str] | None:
+    return None if words is None else [word for word in words if word]
+
+
+def _nano(usd: str) -> int:
+    try:
+        dollars = Decimal(usd)
+    except InvalidOperation:
+        dollars = Decimal(-1)
+    if not (dollars.is_finite() and 0 <= dollars <= _MOST_USD):
+        raise CommandFailed(f"--max-usd-day must be an amount of dollars from 0 to {_MOST_USD}.", USAGE)
+    return int(dollars * NANO)
 
 
 @app.command("enable")

@@ -14,6 +14,7 @@ from app.models.keys import ClientKey, OpenRouterKey
 REFUSED: Final = 1
 USAGE: Final = 2
 NOT_REACHABLE: Final = 3
+NANO: Final = 1_000_000_000  # nano-dollars in a dollar
 
 _WIDE: Final = 240  # columns where no terminal says how many there are: a file or a pipe is not to be wrapped
 _SHORT_ID: Final = 12
@@ -70,6 +71,16 @@ def openrouter_view(record: OpenRouterKey) -> dict[str, Any]:
         "kind": record.kind.value,
         "state": record.state.value,
         "added_at": instant(record.added_at),
+        "note": record.note,
+        "tags": list(record.tags),
+        "weight": record.weight,
+        "tier": record.tier,
+        "models_allowed": list(record.models_allowed),
+        "models_denied": list(record.models_denied),
+        "max_rpm": record.max_rpm,
+        "max_in_flight": record.max_in_flight,
+        "max_usd_day": None if record.max_day_nano is None else record.max_day_nano / NANO,
+        "account": record.account,
     }
 
 
@@ -83,6 +94,8 @@ def client_view(record: ClientKey) -> dict[str, Any]:
         "state": record.state.value,
         "created_at": instant(record.created_at),
         "expires_at": instant(record.expires_at) if record.expires_at is not None else None,
+        "tags": list(record.tags),
+        "trace": record.trace,
     }
 
 

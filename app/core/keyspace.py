@@ -22,6 +22,9 @@ class Keyspace:
         "mark_changes",
         "marks",
         "openrouter_keys",
+        "setting_changes",
+        "settings",
+        "settings_version",
         "store_mark",
         "version",
     )
@@ -37,6 +40,9 @@ class Keyspace:
         self.journal = f"{prefix}:{{state}}:journal"
         self.managed_keys = f"{prefix}:{{state}}:managed-keys"
         self.in_flight = f"{prefix}:{{state}}:in-flight"
+        self.settings = f"{prefix}:{{state}}:settings"
+        self.settings_version = f"{prefix}:{{state}}:settings-version"
+        self.setting_changes = f"{prefix}:{{state}}:setting-changes"
         self.marks = f"{prefix}:{{state}}:marks"
         self.mark_changes = f"{prefix}:{{state}}:mark-changes"
         self.key_facts = f"{prefix}:{{state}}:key-facts"

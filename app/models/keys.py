@@ -32,6 +32,20 @@ class OpenRouterKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     state: KeyState = KeyState.ENABLED
     kind: KeyKind = KeyKind.UNVERIFIED
     added_at: float = 0.0
+    tags: tuple[str, ...] = ()
+    """Clients that are bound to tags may use the keys that have one of them."""
+    weight: int = 1
+    """Its share of the calls. 0: only where no other key can serve."""
+    tier: int = 0
+    """With the strategy of tiers, the lowest goes first."""
+    models_allowed: tuple[str, ...] = ()
+    """Patterns in which * stands for anything; none: all models."""
+    models_denied: tuple[str, ...] = ()
+    max_rpm: int | None = None
+    max_in_flight: int | None = None
+    max_day_nano: int | None = None
+    account: str = ""
+    """Set by hand; else probes find out."""
     rev: int = 0
 
     @property
@@ -51,4 +65,8 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: KeyState = KeyState.ENABLED
     created_at: float = 0.0
     expires_at: float | None = None
+    tags: tuple[str, ...] = ()
+    """Its calls run only on keys with one of these tags; none: on any key."""
+    trace: bool = False
+    """Whether its answers tell which keys were tried."""
     rev: int = 0

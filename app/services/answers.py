@@ -14,6 +14,7 @@ import msgspec
 from app.core.errors import Fault, GatewayError
 from app.models.exchange import Route, Skin
 from app.services.cleaning import Cleaner, JsonCleaner, NoCleaner, SseCleaner, without_account
+from app.services.opening import JsonOpening, NoOpening, Opening, SseOpening
 from app.services.splice import members, without_members
 from app.services.sse import JsonScanner, NoScanner, Scanner, SseScanner
 from app.services.wire import header
@@ -21,6 +22,7 @@ from app.transport import Answer, Origin, TransportError
 
 # An error longer than this is none; a finished batch may carry its results.
 _LONGEST_WHOLE = 64 * 1024 * 1024
+_LONGEST_REST = 16  # pieces
 
 
 class AnswerCutError(Exception):
@@ -50,13 +52,24 @@ _list = msgspec.json.Decoder(_List)
 _LIST_BORDERS = frozenset({b'"first_id"', b'"last_id"'})
 
 
-def is_whole(route: Route, status: int, told: Mapping[bytes, bytes]) -> bool:
-    """Whether an answer is read to its end before it is passed on."""
-    if status >= 300:
-        return True
+def is_whole(route: Route, told: Mapping[bytes, bytes]) -> bool:
+    """Whether a good answer is read to its end before it is passed on."""
     if not (route.relinked or route.lists or (route.creates and not route.inference)):
         return False
     return told.get(b"content-type", b"").startswith(b"application/json")
+
+
+def opening_for(content_type: bytes) -> Opening:
+    """Who listens to the first words of an answer of this kind."""
+    return _openings(content_type)()
+
+
+@lru_cache(maxsize=64)
+def _openings(content_type: bytes) -> Callable[[], Opening]:
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind == b"text/event-stream":
+        return SseOpening
+    return JsonOpening if kind == b"application/json" else NoOpening
 
 
 def refuse_compressed(told: Mapping[bytes, bytes]) -> None:
@@ -91,16 +104,18 @@ async def collect(answer: Answer) -> bytes:
     return b"".join(pieces)
 
 
-async def discard(answer: Answer) -> None:
-    """Reads a short answer off its connection, so that the connection can be used again; a long one costs the
-    connection.
-    """
+async def collect_for(answer: Answer, patience_s: float) -> bytes:
+    """What still comes of a body that is of no more use, until it ends, breaks or falls silent."""
+    pieces: list[bytes] = []
     try:
-        for _ in range(8):
-            if not await answer.chunk():
-                return
+        while not answer.complete and len(pieces) < _LONGEST_REST:
+            piece = await answer.chunk_within(patience_s)
+            if not piece:
+                break
+            pieces.append(piece)
     except TransportError:
-        return
+        pass
+    return b"".join(pieces)
 
 
 def cleaned(status: int, body: bytes) -> bytes:
@@ -184,6 +199,10 @@ def unreachable(error: TransportError) -> GatewayError:
     status, kind, message = _UNREACHABLE.get(error.code, (502, "upstream_connect", "OpenRouter could not be reached."))
     headers = ((b"retry-after", b"1"),) if status == 503 else ()
     return GatewayError(status, kind, message, "Try again in a moment.", fault=Fault.UPSTREAM, headers=headers)
+
+
+def no_answer() -> GatewayError:
+    return GatewayError(502, "upstream_connect", "OpenRouter could not be reached.", fault=Fault.UPSTREAM)
 
 
 def cut_event(route: Route, scanner: Scanner, error: GatewayError) -> bytes:

@@ -25,11 +25,14 @@ class Ask(msgspec.Struct, frozen=True):
     prompt_cache_key: str = ""
     user: str = ""
     max_tokens: int | None = None
+    said: Any = None
+    """Messages, input or prompt, as they are; what they mean is upstream's business."""
 
 
 NOTHING_ASKED = Ask()
 
 _decoder = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
 _LONGEST_TEXT = 1024
 # A member name may hide behind escapes (`mod\u0065l`): letters, digits and underscores are all \u003x to \u007x.
 _ESCAPED_ASCII = re.compile(rb"\\u00[3-7]")
@@ -64,7 +67,24 @@ def read_ask(body: bytes) -> Ask:
     if not told.keys().isdisjoint(_OTHER_LIMITS):
         limits = [told.pop(name, None) for name in ("max_tokens", *_OTHER_LIMITS)]
         told["max_tokens"] = next(limit for limit in limits if limit is not None)
-    return Ask(**told)
+    return Ask(**told, said=value.get("messages") or value.get("input") or value.get("prompt"))
+
+
+def opening_messages(ask: Ask) -> bytes:
+    """What a conversation begins with and goes on to begin with: its system message and the first one after it."""
+    said = ask.said
+    if isinstance(said, str):
+        return said[:_LONGEST_TEXT].encode("utf-8", "surrogatepass")
+    if not isinstance(said, list):
+        return b""
+    first = 0
+    while first < min(len(said), 4) and _role(said[first]) in ("system", "developer"):
+        first += 1
+    return _encode(said[: first + 1])
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, dict) else None
 
 
 def _refuse_doubles(body: bytes) -> None:

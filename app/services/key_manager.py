@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from app.core.clock import Clock
 from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable
@@ -16,11 +16,13 @@ from app.core.security import ClientKeyring, KeyRing, Secret
 from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState, OpenRouterKey
+from app.models.marks import Scope
 from app.services.client_keys import ClientKeys, NewClientKey
 from app.services.key_import import MOST_LINES, Candidate, ImportLine, ImportReport, candidates
 from app.services.key_names import KeyRefused, NoSuchKey
 from app.services.key_store import KeyStore
 from app.services.key_view import KeyView
+from app.services.marks import clear_mark
 from app.services.openrouter_keys import AddedKey, OpenRouterKeys, Probe
 
 __all__ = ["AddedKey", "KeyManager", "KeyRefused", "NewClientKey", "NoSuchKey", "Probe"]
@@ -45,6 +47,8 @@ class KeyManager:
         probe: Probe | None = None,
         mark: StoreMark | None = None,
     ) -> None:
+        self._redis = redis
+        self._clock = clock
         store = KeyStore(redis, mark)
         self._view = KeyView(store, clock)
         self._digest = clients.digest
@@ -88,9 +92,11 @@ class KeyManager:
     def find_openrouter(self, name: str) -> OpenRouterKey:
         return self._openrouter.find(name)
 
-    async def add_openrouter_key(self, key: str, *, label: str = "", by: str) -> AddedKey:
-        """Takes a key into the pool; a known one is left as it is."""
-        return await self._openrouter.add(key, label=label, by=by)
+    async def add_openrouter_key(
+        self, key: str, *, label: str = "", by: str, changes: Mapping[str, Any] | None = None
+    ) -> AddedKey:
+        """Takes a key into the pool, with attributes if wanted; a known one is left as it is."""
+        return await self._openrouter.add(key, label=label, by=by, changes=changes)
 
     async def import_openrouter_keys(self, text: str, *, by: str) -> ImportReport:
         """Takes a whole list; every line is reported, none is shown. Raises KeyRefused where it is too long."""
@@ -109,8 +115,17 @@ class KeyManager:
         return report
 
     async def set_openrouter_state(self, name: str, state: KeyState, *, by: str) -> OpenRouterKey:
-        """Enables or disables."""
-        return await self._openrouter.set_state(name, state, by=by)
+        """Enables or disables. A key that is enabled by hand starts without a mark: whoever did it knows better."""
+        record = await self._openrouter.set_state(name, state, by=by)
+        if state is KeyState.ENABLED:
+            await clear_mark(self._redis, self._clock, Scope.KEY, record.id, by)
+        return record
+
+    async def update_openrouter_key(self, name: str, changes: Mapping[str, Any], *, by: str) -> OpenRouterKey:
+        """Sets attributes: label, note, tags, weight, tier, models_allowed, models_denied, max_rpm, max_in_flight,
+        max_day_nano, account. Without a difference nothing is stored.
+        """
+        return await self._openrouter.update(name, changes, by=by)
 
     async def delete_openrouter_key(self, name: str, *, by: str) -> OpenRouterKey:
         """Forgets the key here; at OpenRouter it stays what it is."""
@@ -132,10 +147,22 @@ class KeyManager:
         return self._clients.find(name)
 
     async def create_client_key(
-        self, name: str, *, owner: str = "", expires_at: float | None = None, by: str
+        self,
+        name: str,
+        *,
+        owner: str = "",
+        expires_at: float | None = None,
+        by: str,
+        changes: Mapping[str, Any] | None = None,
     ) -> NewClientKey:
-        """Makes a key; its secret is handed out here and kept nowhere."""
-        return await self._clients.create(name, owner=owner, expires_at=expires_at, by=by)
+        """Makes a key, with attributes if wanted; its secret is handed out here and kept nowhere."""
+        return await self._clients.create(
+            name, expires_at=expires_at, by=by, changes={"owner": owner, **(changes or {})}
+        )
+
+    async def update_client_key(self, name: str, changes: Mapping[str, Any], *, by: str) -> ClientKey:
+        """Sets attributes: name, owner, tags, trace. Without a difference nothing is stored."""
+        return await self._clients.update(name, changes, by=by)
 
     async def set_client_state(self, name: str, state: KeyState, *, by: str) -> ClientKey:
         """Enables, disables or revokes. A revoked key stays revoked."""

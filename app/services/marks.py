@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -50,6 +50,12 @@ class _Clear:
     subject: str
     by: str
     before_s: float
+
+
+class MarkKeeper(Protocol):
+    """Who sets marks needs no more than this."""
+
+    def put(self, marks: Iterable[Mark]) -> None: ...
 
 
 class Marks:
@@ -251,3 +257,10 @@ def _deed(subject: str, by: str, what: str, before: str, after: str, at_s: float
     return msgspec.json.encode(
         Deed(at=at_s, by=by, deed=what, kind="mark", id=subject, name=name, before=before, after=after)
     )
+
+
+async def clear_mark(redis: RedisManager, clock: Clock, scope: Scope, subject: str, by: str) -> None:
+    """Takes one mark away for somebody who has no `Marks` of his own. Raises RedisUnavailable."""
+    marks = Marks(redis, clock)
+    marks.clear(scope, subject, by)
+    await marks.flush()

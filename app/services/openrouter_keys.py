@@ -1,10 +1,11 @@
-"""The deeds on OpenRouter keys: take one in, change its state, forget it, find out what it is. Kept only sealed."""
+"""The deeds on OpenRouter keys: take one in, change it, forget it, find out what it is. Kept only sealed."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -19,16 +20,17 @@ from app.core.security import (
     openrouter_key_id,
 )
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
+from app.services.key_fields import changed, difference
 from app.services.key_import import ImportOutcome
-from app.services.key_names import KeyRefused, named, presentable
+from app.services.key_names import KeyRefused, named
 from app.services.key_store import ConflictError, Deed, KeyStore, RecordKind
 from app.services.key_view import KeyView
+from app.services.retry import on_conflict
 from app.services.upstream_api import KeyFacts, ProbeFailed
 
 log = logging.getLogger(__name__)
 
 _PROBE_REST_S: Final = 30.0
-_TRIES: Final = 5
 
 
 class Probe(Protocol):
@@ -65,7 +67,7 @@ class OpenRouterKeys:
             raise SealBroken
         return secret
 
-    async def add(self, key: str, *, label: str, by: str) -> AddedKey:
+    async def add(self, key: str, *, label: str, by: str, changes: Mapping[str, Any] | None = None) -> AddedKey:
         """A known key is left as it is. Raises KeyRefused, RedisUnavailable."""
         if not OPENROUTER_KEY_RE.fullmatch(key):
             raise KeyRefused("This does not look like an OpenRouter key (sk-or-…).")
@@ -73,16 +75,14 @@ class OpenRouterKeys:
         known = self._view.openrouter.get(key_id)
         if known is not None:
             return AddedKey(known, known=True)
-        label = presentable(label, "label", least=0)
-        kind = await self._ask(Secret(key))
         record = OpenRouterKey(
             id=key_id,
             sealed=self._ring.seal(key, context=_sealed_context(key_id)),
             masked=mask_openrouter_key(key),
-            label=label,
-            kind=kind,
             added_at=self._clock.wall_s(),
         )
+        record = changed(record, {"label": label, **(changes or {})})
+        record = msgspec.structs.replace(record, kind=await self._ask(Secret(key)))
         try:
             return AddedKey(await self._put(record, by, "add"))
         except ConflictError:
@@ -103,29 +103,36 @@ class OpenRouterKeys:
 
     async def set_state(self, name: str, state: KeyState, *, by: str) -> OpenRouterKey:
         """Raises NoSuchKey, ConflictError, RedisUnavailable."""
-        for _ in range(_TRIES):
+
+        async def change() -> OpenRouterKey:
             record = self.find(name)
             if record.state is state:
                 return record
-            try:
-                return await self._put(msgspec.structs.replace(record, state=state), by, state.value)
-            except ConflictError:
-                await self._view.resync()
-        raise ConflictError
+            return await self._put(msgspec.structs.replace(record, state=state), by, state.value)
+
+        return await on_conflict(change, self._view.resync)
+
+    async def update(self, name: str, changes: Mapping[str, Any], *, by: str) -> OpenRouterKey:
+        """Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
+
+        async def change() -> OpenRouterKey:
+            record = self.find(name)
+            after = changed(record, changes)
+            return record if after == record else await self._put(after, by, "update")
+
+        return await on_conflict(change, self._view.resync)
 
     async def delete(self, name: str, *, by: str) -> OpenRouterKey:
         """Raises NoSuchKey, ConflictError, RedisUnavailable."""
-        for _ in range(_TRIES):
+
+        async def change() -> OpenRouterKey:
             record = self.find(name)
-            try:
-                version = await self._shelf.drop(record, self._deed(record, by, "delete", record.state, ""))
-            except ConflictError:
-                await self._view.resync()
-                continue
+            version = await self._shelf.drop(record, self._deed(record, by, "delete", record.state, ""))
             await self._view.drop_openrouter(record, version)
             log.info("openrouter key deleted", extra={"key": record.masked, "by": by})
             return record
-        raise ConflictError
+
+        return await on_conflict(change, self._view.resync)
 
     def find(self, name: str) -> OpenRouterKey:
         """Raises NoSuchKey."""
@@ -162,7 +169,10 @@ class OpenRouterKeys:
 
     async def _put(self, record: OpenRouterKey, by: str, what: str) -> OpenRouterKey:
         before = self._view.openrouter.get(record.id)
-        deed = self._deed(record, by, what, before.state if before else "", record.state)
+        told = (before.state.value if before else "", record.state.value)
+        if before is not None and what == "update":
+            told = difference(before, record)
+        deed = self._deed(record, by, what, *told)
         stored, version = await self._shelf.put(record, deed)
         await self._view.put_openrouter(stored, version)
         log.info("openrouter key changed", extra={"deed": what, "key": stored.masked, "by": by})

@@ -1,104 +1,80 @@
 """One proxied request: admit, prepare, lease, send, judge, relay, settle. Acts; every decision it follows is made
 elsewhere.
 
-Knows its caller only as a `Caller` (begin, write, end, gone) and upstream only as the transport. Authentication is
-done before.
+Knows its caller only as a `Caller` and upstream only as `Attempts`. Authentication is done before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from dataclasses import dataclass
 
-import msgspec
-
+from app.core.clock import Clock
 from app.core.errors import Fault, GatewayError
 from app.core.redis import RedisUnavailable
 from app.models.exchange import Outcome, Route
-from app.models.keys import ClientKey
+from app.models.lease import NOTHING_TRIED, Tried, Wanted
+from app.models.marks import Blame, Family, Move, Verdict
 from app.services import answers
-from app.services.ask import NOTHING_ASKED, Ask, read_ask, read_json
-from app.services.cleaning import Cleaner, NoCleaner
-from app.services.judge import judge_status
-from app.services.object_ids import ObjectWatch, watch_for
+from app.services.affinity import affinity
+from app.services.ask import opening_messages, read_ask, read_json
+from app.services.attempt import Attempts, Begun, Failure
+from app.services.call import Call, Caller, CallerGoneError, Form, Headers, Try
+from app.services.judge import Broken, Policies, judge
+from app.services.key_rules import family_of
+from app.services.marks import MarkKeeper
 from app.services.owners import Owner, Owners
-from app.services.pool import Pool, PoolKey
-from app.services.sse import NO_SCANNER, Scanner, Usage
-from app.services.wire import fields, request_headers, response_headers
-from app.transport import Answer, HeadStart, TransportError, Upstream
+from app.services.pool import Pool
+from app.services.pool_key import PoolKey
+from app.services.relay import Relay, ownership_unknown
+from app.services.rescue import Bounds, RetryBudget, helps, in_time
+from app.services.trace import trace_line
+from app.services.wire import header, request_headers
+from app.transport import Upstream
 
 log = logging.getLogger(__name__)
 
-Headers = Sequence[tuple[bytes, bytes]]
-Fields = Mapping[bytes, bytes]
-CallHead = HeadStart
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+# Who waits longer than this had better hear of it than try again by himself.
+_SOON_S = 60.0
+_NO_RETRY = (b"x-should-retry", b"false")
 
 
-class CallerGoneError(Exception):
-    """The caller left before its request was complete."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator has set for rescuing calls."""
 
-
-class Caller(Protocol):
-    """The other end of the exchange."""
-
-    async def body(self) -> bytes: ...
-
-    def watched(self) -> AbstractAsyncContextManager[None]:
-        """Inside the block, a caller that leaves cancels the task; on the way out `gone` tells that from other
-        cancellations.
-        """
-
-    @property
-    def gone(self) -> bool: ...
-
-    async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
-        """The head, and what there is of the body."""
-
-    async def write(self, piece: bytes) -> None: ...
-
-    async def end(self, piece: bytes = b"") -> None: ...
-
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """`begin` and `end` in one, for a body that is there as a whole."""
-
-
-class Call(msgspec.Struct):
-    """The one context that the phases share. The upper half is given, the lower half is what became of it."""
-
-    method: str
-    route: Route
-    query: bytes
-    headers: Headers
-    content_type: bytes
-    client: ClientKey
-    public_base: bytes
-
-    outcome: Outcome = Outcome.FAILED
-    status: int = 0
-    tries: list[tuple[str, str]] = []
-    begun: bool = False
-    start: HeadStart | None = None
-    ask: Ask = NOTHING_ASKED
-    usage: Usage | None = None
-    generation_id: str = ""
-    scanner: Scanner = NO_SCANNER
-    watch: ObjectWatch | None = None
+    bounds: Bounds
+    policies: Policies
+    retry_share: float = 0.2
 
 
 class Proxy:
     """Serves calls of the data plane."""
 
-    def __init__(self, upstream: Upstream, prefix: bytes, pool: Pool, owners: Owners, *, max_tries: int) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        prefix: bytes,
+        pool: Pool,
+        marks: MarkKeeper,
+        attempts: Attempts,
+        relay: Relay,
+        owners: Owners,
+        clock: Clock,
+        rules: Rules,
+    ) -> None:
         self._upstream = upstream
         self._prefix = prefix
         self._pool = pool
+        self._marks = marks
+        self._attempts = attempts
+        self._relay = relay
         self._owners = owners
-        self._max_tries = max_tries
-        self._links = answers.Links(upstream.origin, prefix)
+        self._clock = clock
+        self._rules = rules
+        self._budget = RetryBudget(rules.retry_share)
 
     async def serve(self, call: Call, caller: Caller) -> None:
         """Runs one call to its end. Raises GatewayError while nothing has been answered yet."""
@@ -110,6 +86,8 @@ class Proxy:
         except GatewayError as error:
             call.status = error.status
             call.outcome = Outcome.REFUSED if error.fault is Fault.CLIENT else Outcome.FAILED
+            if call.trace:
+                error.headers = (*error.headers, (b"x-gateway-trace", call.trace))
             raise
         except (asyncio.CancelledError, CallerGoneError):
             if not caller.gone:
@@ -120,23 +98,113 @@ class Proxy:
             else:
                 call.outcome, call.status = Outcome.LEFT, 499
         finally:
-            self._settle(call)
+            call.usage = call.scanner.usage
+
+    def form(self, method: str, route: Route, query: bytes, headers: Headers) -> Form:
+        """What the headers decide. It holds for every call of the same form."""
+        target = self._prefix + route.path + (b"?" + query if query else b"")
+        return Form(
+            self._upstream.begin(method.encode(), target, request_headers(headers)),
+            session=header(headers, b"x-session-id").decode("latin-1"),
+            caches=bool(header(headers, b"x-openrouter-cache")),
+        )
 
     async def _run(self, call: Call, caller: Caller, body: bytes) -> None:
         owner = await self._owner(call)
-        start = call.start or self.begin_head(call.method, call.route, call.query, call.headers)
-        tried: set[str] = set()
+        form = call.form = call.form or self.form(call.method, call.route, call.query, call.headers)
+        wanted = self._wanted(call, form)
+        began_s = self._clock.monotonic_s()
+        self._budget.add()
+        tried = NOTHING_TRIED
         while True:
-            key = self._next_key(owner, tried)
-            tried.add(key.id)
+            key = self._next_key(owner, wanted, tried)
             with key:
-                if await self._try(call, caller, key, start, body, owner, tried):
+                ended = await self._attempts.send(call, form.start, key.authorization(), body)
+                if isinstance(ended, Begun):
+                    await self._begun(call, caller, ended, key, wanted, tried)
                     return
+                verdict = self._judged(call, key, ended, wanted.family)
+                if not self._may_move(call, verdict, ended, owner, began_s):
+                    await self._give_up(call, caller, ended, verdict, key, wanted, tried)
+                    return
+            after = tried if verdict.move is Move.AGAIN else tried.after(key, verdict.move)
+            if owner is None and self._pool.lease(wanted, after) is None:
+                await self._give_up(call, caller, ended, verdict, key, wanted, tried)
+                return
+            tried = after
 
-    def begin_head(self, method: str, route: Route, query: bytes, headers: Headers) -> HeadStart:
-        """The upstream head of a call, all but its key. It holds for every call of the same form."""
-        target = self._prefix + route.path + (b"?" + query if query else b"")
-        return self._upstream.begin(method.encode(), target, request_headers(headers))
+    async def _begun(
+        self, call: Call, caller: Caller, begun: Begun, key: PoolKey, wanted: Wanted, tried: Tried
+    ) -> None:
+        call.tries.append(Try(key.id, key.masked, str(begun.answer.status)))
+        self._pool.served(key)
+        if call.client.trace:
+            call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
+        await self._relay.begun(call, caller, begun, key.id)
+        call.outcome = Outcome.SERVED if len(call.tries) == 1 else Outcome.RESCUED
+
+    def _judged(self, call: Call, key: PoolKey, failure: Failure, family: Family) -> Verdict:
+        """Marks whom the verdict hits."""
+        verdict = judge(failure.outcome, self._rules.policies, self._clock.wall_s(), inference=call.route.inference)
+        broken = failure.outcome if isinstance(failure.outcome, Broken) else None
+        if broken is not None and broken.code == "closed_early" and call.method in _IDEMPOTENT:
+            verdict = Verdict(Move.AGAIN, blame=Blame.NETWORK, reason=broken.code, unbilled=True)
+        call.tries.append(Try(key.id, key.masked, f"{failure.result} {verdict.reason}"))
+        if verdict.bans:
+            self._marks.put(self._pool.apply(key, verdict.bans, call.ask.model, family))
+        return verdict
+
+    def _may_move(self, call: Call, verdict: Verdict, failure: Failure, owner: Owner | None, began_s: float) -> bool:
+        if owner is not None and verdict.move is not Move.AGAIN:
+            return False
+        unsent = isinstance(failure.outcome, Broken) and not failure.outcome.sent
+        # Of a stream nothing is billed while no word of it has come.
+        silent_stream = call.ask.stream and failure.answer is not None
+        if not helps(verdict, repeatable=unsent or silent_stream or call.method in _IDEMPOTENT):
+            return False
+        now_s = self._clock.monotonic_s()
+        return in_time(self._rules.bounds, len(call.tries), now_s - began_s) and self._budget.take(now_s)
+
+    async def _give_up(
+        self,
+        call: Call,
+        caller: Caller,
+        failure: Failure,
+        verdict: Verdict,
+        key: PoolKey,
+        wanted: Wanted,
+        tried: Tried,
+    ) -> None:
+        """The last word is upstream's own, as it was said."""
+        if call.client.trace:
+            call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
+        if failure.answer is None:
+            raise failure.error or answers.no_answer()
+        useless = verdict.retry_after_s is not None and verdict.retry_after_s > _SOON_S
+        await self._relay.whole(call, caller, failure.answer, key.id, [_NO_RETRY] if useless else None)
+        call.outcome = Outcome.SERVED
+
+    def _wanted(self, call: Call, form: Form) -> Wanted:
+        ask = call.ask
+        models = (*ask.models, ask.model) if ask.model else ask.models
+        digest = b""
+        if self._pool.sticky or form.caches:
+            digest = affinity(
+                session_id=ask.session_id,
+                prompt_cache_key=ask.prompt_cache_key,
+                header_session=form.session,
+                client_id=call.client.id,
+                model=ask.model,
+                first_messages=opening_messages(ask),
+            )
+        return Wanted(
+            models=models,
+            family=family_of(models),
+            tags=call.client.tags,
+            affinity=digest,
+            pin_key=form.caches,
+            client_id=call.client.id,
+        )
 
     async def _owner(self, call: Call) -> Owner | None:
         """The owner of the object that the path names; an object of somebody else does not exist for this caller."""
@@ -145,18 +213,18 @@ class Proxy:
         try:
             owner = await self._owners.find(call.route.owned, call.route.object_id)
         except RedisUnavailable:
-            raise _ownership_unknown() from None
+            raise ownership_unknown() from None
         if owner is None or owner.client_id != call.client.id:
             raise GatewayError(
                 404, "not_found", f"No such {call.route.owned}.", "It must have been made with this key."
             )
         return owner
 
-    def _next_key(self, owner: Owner | None, tried: set[str]) -> PoolKey:
+    def _next_key(self, owner: Owner | None, wanted: Wanted, tried: Tried) -> PoolKey:
         if owner is None:
-            key = self._pool.take(tried)
+            key = self._pool.lease(wanted, tried)
             if key is None:
-                raise self._pool.empty()
+                raise self._pool.empty(wanted, tried)
             return key
         key = self._pool.get(owner.key_id)
         if key is None:
@@ -165,171 +233,11 @@ class Proxy:
             )
         return key
 
-    def _may_repeat(self, owner: Owner | None, tried: set[str]) -> bool:
-        return owner is None and len(tried) < self._max_tries and self._pool.take(tried) is not None
-
-    async def _try(
-        self,
-        call: Call,
-        caller: Caller,
-        key: PoolKey,
-        start: HeadStart,
-        body: bytes,
-        owner: Owner | None,
-        tried: set[str],
-    ) -> bool:
-        """One try with one key. True when the caller has its answer, False when another key is to be asked."""
-        try:
-            answer = await self._upstream.send_on(start, ((b"authorization", key.authorization()),), body)
-        except TransportError as error:
-            call.tries.append((key.id, error.code))
-            harmless = not error.sent or (call.method in _IDEMPOTENT and error.code == "closed_early")
-            if harmless and self._may_repeat(owner, tried):
-                return False
-            raise answers.unreachable(error) from None
-        async with answer:
-            call.tries.append((key.id, str(answer.status)))
-            told = fields(answer.headers)
-            if answer.status > 399:
-                verdict = judge_status(answer.status, told.get(b"retry-after", b""))
-                self._pool.rest(key, verdict.rest_s)
-                if verdict.try_next and self._may_repeat(owner, tried):
-                    await answers.discard(answer)
-                    return False
-            await self._relay(call, caller, answer, told, key)
-        return True
-
-    async def _relay(self, call: Call, caller: Caller, answer: Answer, told: Fields, key: PoolKey) -> None:
-        """The point of no return: from the first byte to the caller on, nothing is tried again."""
-        answers.refuse_compressed(told)
-        call.status = answer.status
-        headers = self._head(call, answer, told, key)
-        if answers.is_whole(call.route, answer.status, told):
-            await self._relay_whole(call, caller, answer, headers, key)
-        else:
-            await self._relay_stream(call, caller, answer, told, headers)
-        call.outcome = Outcome.SERVED if len(call.tries) == 1 else Outcome.RESCUED
-
-    async def _relay_whole(
-        self, call: Call, caller: Caller, answer: Answer, headers: list[tuple[bytes, bytes]], key: PoolKey
-    ) -> None:
-        """Small answers that have to be read before they are passed on: errors, redirects, jobs with links and ids."""
-        try:
-            whole = await answers.collect(answer)
-        except TransportError as error:
-            raise answers.unreachable(error) from None
-        body = answers.cleaned(answer.status, whole)
-        if call.route.relinked:
-            body = self._links.rewritten(body, call.public_base)
-        if call.route.lists and answer.status == 200:
-            body = await self._own_items(call, body)
-        if call.route.creates and answer.status < 300 and (made := answers.id_in(whole)):
-            await self._owners.mark_now(call.route.creates, made, Owner(call.client.id, key.id))
-        headers = [pair for pair in headers if pair[0] != b"content-length"]
-        headers.append((b"content-length", b"%d" % len(body)))
-        call.begun = True
-        await caller.answer(answer.status, headers, b"" if call.method == "HEAD" else body)
-
-    async def _own_items(self, call: Call, body: bytes) -> bytes:
-        """A list shows a client what it made, and nothing of the others that share the pool's workspaces."""
-        try:
-            own = await self._owners.owned_by(call.client.id, call.route.lists, answers.ids_in_list(body))
-        except RedisUnavailable:
-            raise _ownership_unknown() from None
-        return answers.only_items(body, own)
-
-    async def _relay_stream(
-        self, call: Call, caller: Caller, answer: Answer, told: Fields, headers: list[tuple[bytes, bytes]]
-    ) -> None:
-        scanner, cleaner = answers.followers(told.get(b"content-type", b"")) if call.route.inference else _NO_FOLLOWERS
-        call.scanner = scanner
-        call.watch = watch_for(call.route.name, told.get(b"content-type", b""))
-        ready = b""
-        if answer.waiting or b"content-length" in told:
-            # A whole answer comes in one piece with its head, and its length is only true if nothing is cut out of it.
-            try:
-                piece = await answer.chunk()
-            except TransportError as error:
-                raise answers.unreachable(error) from None
-            scanner.feed(piece)
-            if call.watch is not None:
-                await self._note_objects(call, call.watch, answer, piece)
-            ready = cleaner.feed(piece)
-        if b"content-length" in told and not cleaner.settled:
-            headers = [pair for pair in headers if pair[0] != b"content-length"]
-        call.begun = True
-        if answer.complete:
-            await caller.answer(answer.status, headers, ready + cleaner.rest())
-            return
-        await caller.begin(answer.status, headers, ready)
-        await self._flow(call, caller, answer, cleaner)
-
-    async def _flow(self, call: Call, caller: Caller, answer: Answer, cleaner: Cleaner) -> None:
-        feed = call.scanner.feed
-        clean = cleaner.feed
-        watch = call.watch
-        ready = b""
-        try:
-            while not answer.complete:
-                if ready:
-                    await caller.write(ready)
-                piece = await answer.chunk()
-                feed(piece)
-                if watch is not None:
-                    await self._note_objects(call, watch, answer, piece)
-                ready = clean(piece)
-        except TransportError as error:
-            call.tries[-1] = (call.tries[-1][0], error.code)
-            call.outcome = Outcome.FAILED
-            await self._end_cut_stream(call, caller, answers.unreachable(error))
-            raise answers.AnswerCutError from None
-        await caller.end(ready + cleaner.rest())
-
-    async def _note_objects(self, call: Call, watch: ObjectWatch, answer: Answer, piece: bytes) -> None:
-        """What the answer names is its caller's before the caller hears of it."""
-        made = watch.feed(piece)
-        if answer.complete:
-            made += watch.rest()
-        for one in made:
-            await self._owners.mark_now(one.kind, one.id, Owner(call.client.id, call.tries[-1][0]))
-
-    def _head(self, call: Call, answer: Answer, told: Fields, key: PoolKey) -> list[tuple[bytes, bytes]]:
-        if generation_id := told.get(b"x-generation-id"):
-            call.generation_id = generation_id.decode("ascii", "replace")
-            self._owners.mark("generation", call.generation_id, Owner(call.client.id, key.id))
-        headers = response_headers(answer.headers)
-        if 300 <= answer.status < 400:
-            headers += self._links.redirect(answer)
-        return headers
-
-    async def _end_cut_stream(self, call: Call, caller: Caller, error: GatewayError) -> None:
-        """A stream that broke ends with an error event in the words of its API, never as if it were complete."""
-        event = answers.cut_event(call.route, call.scanner, error)
-        if event:
-            await caller.end(event)
-
     async def _say_goodbye(self, call: Call, caller: Caller) -> None:
         """The gateway itself ends the call: its time to drain is over."""
         if call.begun:
             stopping = GatewayError(503, "gateway_stopping", "The gateway is being stopped.", fault=Fault.GATEWAY)
-            await self._end_cut_stream(call, caller, stopping)
-
-    def _settle(self, call: Call) -> None:
-        call.usage = call.scanner.usage
-
-
-_NO_FOLLOWERS: tuple[Scanner, Cleaner] = (NO_SCANNER, NoCleaner())
-
-
-def _ownership_unknown() -> GatewayError:
-    return GatewayError(
-        503,
-        "ownership_unknown",
-        "The gateway cannot look up whose objects these are right now.",
-        "Try again in a moment.",
-        fault=Fault.GATEWAY,
-        headers=((b"retry-after", b"1"),),
-    )
+            await self._relay.end_cut(call, caller, stopping)
 
 
 def prepare(call: Call, body: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -27,17 +28,21 @@ class Answer:
 
     async def chunk(self) -> bytes:
         """What has arrived of the body, de-chunked; b"" at the clean end. Waits only if nothing has."""
+        return await self.chunk_within(inf) or b""
+
+    async def chunk_within(self, patience_s: float) -> bytes | None:
+        """`chunk`, or None if nothing has come for that long (a fraction of a second more); it may be asked again."""
         connection = self._connection
         if connection is None:
             if self._ended:
                 return b""
             raise ClosedEarly(reused=False, started=True)
         try:
-            data = await connection.chunk()
+            data = await connection.chunk(patience_s)
         except BaseException:
             self.close()
             raise
-        if connection.complete and not connection.pieces:
+        if connection.complete and not connection.pieces and data is not None:
             self._ended = True
             self.close()
         return data

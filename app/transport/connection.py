@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
         "_phase",
         "_reading_paused",
         "_refusal",
+        "_silent_since",
         "_timeouts",
         "_transfer_encoding",
         "_transport",
@@ -63,6 +64,7 @@ class Connection(asyncio.Protocol):
         "idle_since",
         "keep_alive",
         "leased",
+        "nudge_at",
         "pieces",
         "reused",
         "started",
@@ -88,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._reading_paused = self._writing_paused = False
         self._refusal = ""
         self.failure: Failure | None = None
-        self.deadline = inf
+        self.deadline = self.nudge_at = inf
         self.idle_since = 0.0
         self.leased = True
         self.reused = False
@@ -105,6 +107,7 @@ class Connection(asyncio.Protocol):
         self.http_version = ""
         self.headers: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
+        self._silent_since: float | None = None
         self.started = self.complete = self.keep_alive = False
 
     # ---- what the lessee calls
@@ -139,12 +142,18 @@ class Connection(asyncio.Protocol):
                 return
         self._body_unsent = False
 
-    async def chunk(self) -> bytes:
-        """What has arrived of the body; b"" at its clean end."""
+    async def chunk(self, patience_s: float = inf) -> bytes | None:
+        """What has arrived of the body; b"" at its clean end, None if nothing has come for as long as the patience."""
         if not self.pieces and not self.complete and self.failure is None:
-            deadline = self._now() + self._timeouts.idle_s
+            now = self._now()
+            deadline, impatient = self._timed_s(now) + self._timeouts.idle_s, now + patience_s
             while not self.pieces and not self.complete and self.failure is None:
+                if self._now() >= impatient:
+                    self._silent_since = deadline - self._timeouts.idle_s
+                    return None
+                self.nudge_at = impatient
                 await self._wait(deadline, "idle")
+            self._silent_since = None
         pieces = self.pieces
         if pieces:
             self.pieces = []
@@ -156,6 +165,10 @@ class Connection(asyncio.Protocol):
             return b""
         raise self._error()
 
+    def _timed_s(self, now: float) -> float:
+        """Since when upstream is silent: looking away in between does not give it more time."""
+        return now if self._silent_since is None else self._silent_since
+
     async def _wait(self, deadline: float, phase: Phase) -> None:
         if self._waiter is not None:
             raise RuntimeError("two readers on one answer")
@@ -166,7 +179,7 @@ class Connection(asyncio.Protocol):
             await waiter
         finally:
             self._waiter = None
-            self.deadline = inf
+            self.deadline = self.nudge_at = inf
 
     def _error(self) -> TransportError:
         return self.failure() if self.failure is not None else self._closed_early()
@@ -204,6 +217,11 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         self.fail(partial(Timeout, self._phase))
+
+    def nudge(self) -> None:
+        """Wakes a reader whose patience is over."""
+        self.nudge_at = inf
+        self._wake()
 
     def abort(self) -> None:
         self.fail(self._closed_early)

@@ -264,6 +264,8 @@ class Upstream:
         now = self._now()
         for connection in [c for c in self._lent if c.deadline <= now]:
             connection.expire()
+        for connection in [c for c in self._lent if c.nudge_at <= now]:
+            connection.nudge()
         oldest = now - self._timeouts.keep_alive_s
         while self._idle and self._idle[0].idle_since <= oldest:
             self._slots -= 1

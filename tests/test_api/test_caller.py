@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.api.caller import AsgiCaller
-from app.services.proxy import CallerGoneError
+from app.services.call import CallerGoneError
 
 
 class Server:

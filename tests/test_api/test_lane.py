@@ -14,8 +14,9 @@ from app.core.clock import SystemClock
 from app.middleware.client_auth import ClientAuth
 from app.middleware.guard import Guard, Limits
 from app.models.keys import ClientKey, KeyState
+from app.services.call import Form
 from app.services.credentials import usual_key
-from app.services.proxy import CallHead
+from app.transport import HeadStart
 
 KEY = b"gw_live_" + b"a" * 49
 URL = b"/v1/chat/completions"
@@ -30,8 +31,8 @@ HEADERS = [
 class Heads:
     """Stands where the proxy makes upstream heads."""
 
-    def begin_head(self, *_: object) -> CallHead:
-        return CallHead(b"POST", b"")
+    def form(self, *_: object) -> Form:
+        return Form(HeadStart(b"POST", b""))
 
 
 class House:

@@ -17,7 +17,8 @@ from app.core.inline_task import InlineTask
 from app.models.exchange import Outcome, Route, RouteKind, Skin
 from app.models.keys import ClientKey
 from app.services.answers import AnswerCutError
-from app.services.proxy import Call, Caller, CallHead
+from app.services.call import Call, Caller, Form
+from app.transport import HeadStart
 
 CLIENT = ClientKey(id="c", name="C", digest="", masked="")
 OPENROUTER = Route(RouteKind.FORWARD, b"/v1/chat/completions", "chat/completions", Skin.OPENROUTER, inference=True)
@@ -42,7 +43,7 @@ class House:
         self.reusable: bool | None = None
         self.running: set[InlineTask] = set()
         self._made = Call("POST", route, b"", [], b"", CLIENT, b"")
-        ticket = Ticket(b"", [], 0, route, CLIENT, CallHead(b"POST", b""))
+        ticket = Ticket(b"", [], 0, route, CLIENT, Form(HeadStart(b"POST", b"")))
         self.call_ = LaneCall(self, ticket, b"{}", self, keep_alive=True)  # type: ignore[arg-type]
 
     def call(self, _: Ticket) -> Call:

@@ -62,3 +62,15 @@ def test_a_terminal_is_asked_before_a_revocation(cli: Cli) -> None:
     cli.type("clients", "revoke", "app", answers={"Revoke the client key app": "n\n"}, code=130)
     assert cli.json("clients", "list")[0]["state"] == "enabled"
     assert "revoked: app" in cli.type("clients", "revoke", "app", answers={"Revoke the client key app": "y\n"})
+
+
+def test_attributes_are_set(cli: Cli) -> None:
+    """When it is made, or later; what is not named stays."""
+    made = cli.json("clients", "create", "app", "--tag", "eu", "--tag", "us", "--trace")
+    assert (made["tags"], made["trace"]) == (["eu", "us"], True)
+    assert cli.json("clients", "set", "app", "--no-trace", "--owner", "me")["trace"] is False
+    view = cli.json("clients", "set", made["id"], "--tag", "", "--name", "other")
+    assert (view["tags"], view["name"], view["owner"]) == ([], "other", "me")
+    assert cli.run("clients", "set", "other", "--trace").stdout.startswith("set: other (gw_live_")
+    assert "Nothing to set" in cli.run("clients", "set", "other", code=2).stderr
+    assert "tags" in cli.run("clients", "set", "other", "--tag", "a b", code=1).stderr

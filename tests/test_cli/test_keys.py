@@ -98,3 +98,34 @@ def test_redis_away_in_the_middle(cli: Cli, redis_server: RedisServer, tmp_path:
         assert "REDIS_URL" in done.stderr
         assert done.stderr.count("\n") == 1
     assert KEY[13:-4] not in cli.printed
+
+
+def test_attributes_are_set_and_cleared(cli: Cli) -> None:
+    """What is not named stays; 0 takes a cap away, an empty word a list."""
+    cli.run("keys", "add", "--label", "x", stdin=KEY)
+    words = "--tag eu --tag cheap --weight 5 --tier 2 --allow openai/* --deny *:free --max-rpm 60 --max-in-flight 9"
+    view = cli.json("keys", "set", "x", *words.split(), "--max-usd-day", "0.25", "--account", "org_1", "--note", "n")
+    assert (view["tags"], view["weight"], view["tier"], view["account"]) == (["eu", "cheap"], 5, 2, "org_1")
+    assert (view["models_allowed"], view["models_denied"]) == (["openai/*"], ["*:free"])
+    assert (view["max_rpm"], view["max_in_flight"], view["max_usd_day"], view["note"]) == (60, 9, 0.25, "n")
+    words = "--max-rpm 0 --max-usd-day 0 --tag= --account= --weight 0 --label y"
+    view = cli.json("keys", "set", "x", *words.split())
+    assert (view["tags"], view["max_rpm"], view["max_usd_day"], view["account"]) == ([], None, None, "")
+    assert (view["weight"], view["label"], view["tier"], view["max_in_flight"]) == (0, "y", 2, 9)
+    assert cli.run("keys", "set", "y", "--tier", "0").stdout.startswith("set: sk-or-")
+
+
+def test_unfit_attributes_are_refused(cli: Cli) -> None:
+    """In one line; nothing is set."""
+    cli.run("keys", "add", "--label", "x", stdin=KEY)
+    for words, code, said in (
+        (("--weight", "1001"), 1, "0 to 1000"),
+        (("--tag", "a b"), 1, "tags"),
+        (("--max-usd-day", "nan"), 2, "amount of dollars"),
+        (("--max-usd-day", "much"), 2, "amount of dollars"),
+        ((), 2, "Nothing to set"),
+    ):
+        done = cli.run("keys", "set", "x", *words, code=code)
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert cli.json("keys", "list")[0]["weight"] == 1

@@ -102,3 +102,16 @@ async def test_a_hundred_keys_at_once_are_a_hundred_keys(redis_server: RedisServ
         made = await asyncio.gather(*(keys.create_client_key(f"app {n}", by="t") for n in range(100)))
         assert len({one.secret.reveal() for one in made}) == len({one.record.id for one in made}) == 100
         assert all(keys.authenticate(one.secret.reveal().encode()) == one.record for one in made)
+
+
+async def test_attributes_are_set(redis_server: RedisServer) -> None:
+    """At once or later; authentication sees them, and the secret stays the same."""
+    async with worker(redis_server) as keys, manager(redis_server) as redis:
+        made = await keys.create_client_key("app", by="t", changes={"tags": ["eu"], "trace": True})
+        assert (made.record.tags, made.record.trace) == (("eu",), True)
+        after = await keys.update_client_key("app", {"tags": [], "owner": "me", "trace": False}, by="ann")
+        assert (after.tags, after.owner, after.trace) == ((), "me", False)
+        assert keys.authenticate(made.secret.reveal().encode()) == after
+        with pytest.raises(KeyRefused):
+            await keys.update_client_key("app", {"digest": "x"}, by="ann")
+        assert [entry["deed"] for entry in await entries(redis)] == ["create", "update"]

@@ -15,6 +15,7 @@ from app.services.pool import Pool
 from app.transport import Origin, Timeouts, Upstream
 from simulator import Simulator
 from simulator.script import Step
+from tests.test_services.proxies import KeptMarks
 
 
 class Source:
@@ -38,7 +39,7 @@ async def rig() -> AsyncIterator[tuple[Fetcher, Pool, Simulator]]:
     pool.replace([OpenRouterKey(id=str(number), sealed="", masked="m") for number in range(2)], Source(secrets))
     port = int(base.rpartition(":")[2].partition("/")[0])
     upstream = Upstream(Origin("http", "127.0.0.1", port), Timeouts(), clock=clock)
-    yield Fetcher(upstream, b"/api", pool, max_tries=3), pool, simulator
+    yield Fetcher(upstream, b"/api", pool, KeptMarks(), clock, max_tries=3), pool, simulator
     await upstream.close()
     await simulator.stop()
 
@@ -56,7 +57,7 @@ async def test_a_refused_key_is_replaced(rig: tuple[Fetcher, Pool, Simulator]) -
     """The next key is asked, and the refused one rests."""
     fetcher, pool, simulator = rig
     first = next(iter(simulator.world.keys.values()))
-    simulator.world.script.write(first.hash, [Step(fault="429-plain", times=0, path="*")], append=False)
+    simulator.world.script.write(first.hash, [Step(fault="401", times=0, path="*")], append=False)
 
     for _ in range(2):
         assert (await fetcher.get(b"/v1/models/user", [])).status == 200
@@ -69,7 +70,7 @@ async def test_without_keys_it_says_so() -> None:
     clock = SystemClock()
     upstream = Upstream(Origin("http", "127.0.0.1", 9), Timeouts(), clock=clock)
     with pytest.raises(GatewayError) as caught:
-        await Fetcher(upstream, b"/api", Pool(clock), max_tries=3).get(b"/v1/models", [])
+        await Fetcher(upstream, b"/api", Pool(clock), KeptMarks(), clock, max_tries=3).get(b"/v1/models", [])
     await upstream.close()
 
     assert caught.value.status == 503

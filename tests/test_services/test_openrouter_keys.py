@@ -236,3 +236,37 @@ async def test_a_deleted_key_is_gone_and_may_come_back(redis_server: RedisServer
         with pytest.raises(NoSuchKey):
             keys.find_openrouter("x")
         assert not (await keys.add_openrouter_key(KEY, by="t")).known
+
+
+async def test_attributes_are_set_and_heard_of(redis_server: RedisServer) -> None:
+    """In every worker, with the audit telling what was before; what changes nothing is not stored."""
+    async with worker(redis_server) as one, worker(redis_server) as other, manager(redis_server) as redis:
+        added = await one.add_openrouter_key(openrouter_key(1), label="a", by="t", changes={"weight": 0})
+        key_id = added.record.id
+        assert added.record.weight == 0
+        changes = {"tags": ["eu"], "weight": 5, "max_day_nano": 10**9, "models_allowed": ["openai/*"]}
+        record = await one.update_openrouter_key("a", changes, by="ann")
+        assert (record.tags, record.weight, record.max_day_nano) == (("eu",), 5, 10**9)
+        await until(lambda: other.openrouter_keys.get(key_id) == record)
+        assert await other.update_openrouter_key(key_id, changes, by="bob") == record
+        with pytest.raises(KeyRefused):
+            await other.update_openrouter_key(key_id, {"weight": -1}, by="bob")
+        told = [(entry["by"], entry["deed"], entry["before"], entry["after"]) for entry in await entries(redis)]
+        assert told[1:] == [
+            (
+                "ann",
+                "update",
+                '{"tags":[],"weight":0,"models_allowed":[],"max_day_nano":null}',
+                '{"tags":["eu"],"weight":5,"models_allowed":["openai/*"],"max_day_nano":1000000000}',
+            )
+        ]
+
+
+async def test_two_changes_of_one_key_are_both_kept(redis_server: RedisServer) -> None:
+    """Each worker makes its own on what the other has stored."""
+    async with worker(redis_server, follow=False) as one:
+        key_id = (await one.add_openrouter_key(openrouter_key(1), by="t")).record.id
+        async with worker(redis_server, follow=False) as other:
+            await one.update_openrouter_key(key_id, {"weight": 7}, by="t")
+            record = await other.update_openrouter_key(key_id, {"tier": 3}, by="t")
+            assert (record.weight, record.tier) == (7, 3)

@@ -1,0 +1,90 @@
+"""One proxied call as its phases see it: what is asked, by whom, who waits for the answer, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from app.models.exchange import Outcome, Route
+from app.models.keys import ClientKey
+from app.services.ask import NOTHING_ASKED, Ask
+from app.services.sse import NO_SCANNER, Scanner, Usage
+from app.transport import HeadStart
+
+Headers = Sequence[tuple[bytes, bytes]]
+Fields = Mapping[bytes, bytes]
+
+
+class CallerGoneError(Exception):
+    """The caller left before its request was complete."""
+
+
+class Caller(Protocol):
+    """The other end of the exchange."""
+
+    async def body(self) -> bytes: ...
+
+    def watched(self) -> AbstractAsyncContextManager[None]:
+        """Inside the block, a caller that leaves cancels the task; on the way out `gone` tells that from other
+        cancellations.
+        """
+
+    @property
+    def gone(self) -> bool: ...
+
+    async def begin(self, status: int, headers: Headers, first: bytes = b"") -> None:
+        """The head, and what there is of the body."""
+
+    async def write(self, piece: bytes) -> None: ...
+
+    async def end(self, piece: bytes = b"") -> None: ...
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """`begin` and `end` in one, for a body that is there as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a call's headers decide, once for all calls of the same form: the upstream head, all but its key, and what
+    binds calls together.
+    """
+
+    start: HeadStart
+    session: str = ""
+    caches: bool = False
+    """Whether it uses OpenRouter's response cache, which belongs to a key."""
+
+
+class Try(msgspec.Struct, frozen=True):
+    """One key asked: its id, what people may see of it, and what came of it in one word."""
+
+    key_id: str
+    masked: str
+    result: str
+
+
+class Call(msgspec.Struct):
+    """The one context that the phases share. The upper half is given, the lower half is what became of it."""
+
+    method: str
+    route: Route
+    query: bytes
+    headers: Headers
+    content_type: bytes
+    client: ClientKey
+    public_base: bytes
+    form: Form | None = None
+
+    ask: Ask = NOTHING_ASKED
+    outcome: Outcome = Outcome.FAILED
+    status: int = 0
+    tries: list[Try] = []
+    trace: bytes = b""
+    begun: bool = False
+    usage: Usage | None = None
+    generation_id: str = ""
+    scanner: Scanner = NO_SCANNER
