@@ -39,10 +39,15 @@ def client_key(gateway: GatewayProcess) -> str:
     return gateway.create_client("tests").key
 
 
+def tired_keys(simulator: SimulatorThread) -> list[str]:
+    """Each in an account of its own: many refusals speak of a whole account."""
+    return [simulator.new_keys(1, account=f"user_tired{n}", prefix="tired")[0] for n in range(64)]
+
+
 @pytest.fixture(scope="session")
 def tired_gateway(simulator: SimulatorThread) -> Iterator[GatewayProcess]:
     """A gateway with so many keys that refusals, which rest a few keys each, do not use them up."""
-    with running_gateway(simulator.base_url, keys=simulator.new_keys(48, prefix="tired")) as running:
+    with running_gateway(simulator.base_url, keys=tired_keys(simulator)) as running:
         yield running
 
 

@@ -7,7 +7,7 @@ What is asked for each call is kept ready in views, which are made anew when som
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,7 @@ from app.core.security import SealBroken, Secret
 from app.models.key_facts import KeyFacts
 from app.models.keys import OpenRouterKey
 from app.models.lease import ANYTHING, NOTHING_TRIED, Skipped, Tried, Wanted
-from app.models.marks import Ban, Family, Mark, MarkKind, Scope
+from app.models.marks import Ban, Family, Mark, Scope
 from app.services import shortage
 from app.services.chooser import Chooser
 from app.services.gates import Gate, Gates
@@ -66,7 +66,6 @@ class Pool:
         self._gates = Gates()
         self._ruled = self._capped = False
         self._spent: frozenset[str] = frozenset()
-        self._closed_models: frozenset[str] = frozenset()
         self._eligible: dict[Any, list[PoolKey]] = {}
         self._views_paid: dict[Any, _View] = {}
         self._views_free: dict[Any, _View] = {}
@@ -104,7 +103,10 @@ class Pool:
         self._renew()
 
     def take_marks(self, marks: Iterable[Mark]) -> None:
-        """All marks in force, in place of those before. A key whose mark is gone gets one call first."""
+        """All marks in force, in place of those before. A key whose mark is gone gets one call first.
+
+        Marks on models shut nobody out: one caller may have pinned the one provider that is exhausted.
+        """
         self._gates.take(marks, self._clock.wall_s())
 
     def set_strategy(self, strategy: Strategy | str) -> None:
@@ -159,8 +161,6 @@ class Pool:
         """The key for the next try, or None where none is ready. Entered (`with key:`) it counts; asking is free."""
         view = self._view(wanted)
         groups = view.groups
-        if self._closed_models and wanted.models and self._closed_models.issuperset(wanted.models):
-            return None
         key: PoolKey | None
         if self._capped or (tried is not NOTHING_TRIED and tried != NOTHING_TRIED):
             key = self._chooser.fitting(groups, wanted, lambda key: not key.full and tried.allows(key))
@@ -193,7 +193,6 @@ class Pool:
         """Something has changed, or its time has come."""
         now_s = self._clock.wall_s()
         next_s = self._gates.tick(now_s)
-        self._closed_models = frozenset(self._gates.of(Scope.MODEL))
         spent = frozenset(key.id for key in self._keys.values() if key.spent_today(now_s))
         if spent != self._spent:
             self._spent = spent
@@ -263,29 +262,18 @@ class Pool:
     def why_not(self, wanted: Wanted = ANYTHING, tried: Tried = NOTHING_TRIED) -> list[Skipped]:
         """For each key that cannot take this call, why, and until when."""
         self._view(wanted)
-        closed = self._closed_until(wanted)
         of_family = self._gates.of_family(wanted.family)
-        found = (self._why(key, wanted, tried, of_family, closed) for key in self._keys.values())
+        found = (self._why(key, wanted, tried, of_family) for key in self._keys.values())
         return [skipped for skipped in found if skipped is not None]
 
     def empty(self, wanted: Wanted = ANYTHING, tried: Tried = NOTHING_TRIED) -> GatewayError:
         """The 503 for a call that finds no key ready."""
         return shortage.no_key(self.why_not(wanted, tried), self._clock.wall_s())
 
-    def _closed_until(self, wanted: Wanted) -> Mark | None:
-        """The mark that ends first, where all models of the call have one."""
-        if not wanted.models or not self._closed_models.issuperset(wanted.models):
-            return None
-        gates = self._gates.of(Scope.MODEL)
-        marks = [mark for model in wanted.models if (mark := gates[model].mark) is not None]
-        return min(marks, key=lambda mark: mark.until_s, default=None)
-
-    def _why(
-        self, key: PoolKey, wanted: Wanted, tried: Tried, of_family: Mapping[str, Gate], closed: Mark | None
-    ) -> Skipped | None:
+    def _why(self, key: PoolKey, wanted: Wanted, tried: Tried, of_family: Mapping[str, Gate]) -> Skipped | None:
         now_s = self._clock.wall_s()
         gates = self._gates.before(key, of_family)
-        marks = [mark for mark in (closed, *(gate.mark for gate in gates)) if mark is not None]
+        marks = [gate.mark for gate in gates if gate.mark is not None]
         if not tags_fit(key.tags, wanted.tags):
             return Skipped(key.masked, shortage.TAGS)
         if not key.rule.serves(wanted.models):
@@ -304,17 +292,6 @@ class Pool:
         if not all(gate.passes for gate in gates):
             return Skipped(key.masked, shortage.ON_TRIAL)
         return None
-
-    # ---- the simple forms of the first release; they go when their last caller has changed
-
-    def take(self, tried: Collection[str]) -> PoolKey | None:
-        """The key for the next try of a call that may use any key."""
-        return self.lease(ANYTHING, Tried(keys=frozenset(tried)) if tried else NOTHING_TRIED)
-
-    def rest(self, key: PoolKey, span_s: float) -> None:
-        """Passes over the key for a while."""
-        if span_s > 0:
-            self.apply(key, (Ban(Scope.KEY, MarkKind.COOL, self._clock.wall_s() + span_s, "refused"),))
 
 
 def _subject(ban: Ban, key: PoolKey, model: str, called: Family) -> str:

@@ -76,7 +76,7 @@ class PoolKey:
     """Entered, it is leased: the call inside counts as in flight.
 
     A key behind half-open gates is leased as a twin that is on trial: the counts are those of its `home`. Inside the
-    block it is proved by `Pool.served`, or at the latest when the block ends in peace.
+    block `Pool.served` proves it; without that, the next call is on trial again.
     `authorization` is the ready header value; it shows itself only to the transport.
     """
 
@@ -191,14 +191,14 @@ class PoolKey:
             self._passed += [gate for gate in self.gates if gate.begin()]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.home.in_flight -= 1
         if self._passed:
-            self._leave(in_peace=kind is None)
+            self._leave(proved=False)
 
-    def _leave(self, *, in_peace: bool) -> None:
+    def _leave(self, *, proved: bool) -> None:
         for gate in self._passed:
-            if in_peace:
+            if proved:
                 gate.prove()
             else:
                 gate.end()
@@ -207,7 +207,7 @@ class PoolKey:
     def prove(self) -> None:
         """Upstream has served a call on it."""
         if self._passed:
-            self._leave(in_peace=True)
+            self._leave(proved=True)
 
     def authorization(self) -> bytes:
         return self._authorization

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 # Who waits longer than this had better hear of it than try again by himself.
 _SOON_S = 60.0
+_KEY_WAS_GOOD = frozenset({Blame.CLIENT, Blame.PROVIDER, Blame.NOBODY})
 _NO_RETRY = (b"x-should-retry", b"false")
 
 
@@ -98,7 +99,8 @@ class Proxy:
             else:
                 call.outcome, call.status = Outcome.LEFT, 499
         finally:
-            call.usage = call.scanner.usage
+            if call.usage is None:
+                call.usage = call.scanner.usage
 
     def form(self, method: str, route: Route, query: bytes, headers: Headers) -> Form:
         """What the headers decide. It holds for every call of the same form."""
@@ -140,7 +142,12 @@ class Proxy:
         self._pool.served(key)
         if call.client.trace:
             call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
-        await self._relay.begun(call, caller, begun, key.id)
+        try:
+            await self._relay.begun(call, caller, begun, key.id)
+        finally:
+            if (usage := call.scanner.usage) is not None and usage.cost_nano:
+                self._pool.charge(key, usage.cost_nano)
+            call.usage = usage
         call.outcome = Outcome.SERVED if len(call.tries) == 1 else Outcome.RESCUED
 
     def _judged(self, call: Call, key: PoolKey, failure: Failure, family: Family) -> Verdict:
@@ -150,6 +157,8 @@ class Proxy:
         if broken is not None and broken.code == "closed_early" and call.method in _IDEMPOTENT:
             verdict = Verdict(Move.AGAIN, blame=Blame.NETWORK, reason=broken.code, unbilled=True)
         call.tries.append(Try(key.id, key.masked, f"{failure.result} {verdict.reason}"))
+        if verdict.blame in _KEY_WAS_GOOD:
+            self._pool.served(key)
         if verdict.bans:
             self._marks.put(self._pool.apply(key, verdict.bans, call.ask.model, family))
         return verdict

@@ -6,6 +6,7 @@ import http.client
 import json
 import queue
 import socket
+import threading
 import time
 
 import pytest
@@ -35,20 +36,24 @@ def ask(wire: Wire, path: str, body: bytes) -> socket.socket:
 def test_a_client_that_leaves_ends_the_call_upstream(wire: Wire, stream: bool, moment: str, manner: str) -> None:
     """Nobody pays for tokens that nobody reads: the upstream connection closes as soon as the client's does."""
     closed: queue.Queue[float] = queue.Queue()
+    sent = threading.Event()
 
     def endless(_: Received, line: Line) -> None:
         if moment != "before the head":
             line.begin("text/event-stream" if stream else "application/json")
+            line.chunk(b": OPENROUTER PROCESSING\n\n" if stream else b" \n ")
         if moment == "in the middle":
-            line.chunk(b"data: {}\n\n" if stream else b" \n ")
+            line.chunk(b"data: {}\n\n" if stream else b'{"id": 1,')
+        sent.set()
         closed.put(line.wait_closed())
 
     wire.upstream.handler = endless
     body = json.dumps({"model": "a/b", "messages": [], "stream": stream}).encode()
     connection = ask(wire, "/v1/chat/completions", body)
     wait_until(lambda: wire.upstream.received, what="the request")
-    if moment != "before the head":
-        read_until(connection, b"\r\n\r\n" if moment == "before the first token" else b"\n\r\n" if stream else b" \n ")
+    assert sent.wait(10)
+    if moment == "in the middle":
+        read_until(connection, b"{}\n\n" if stream else b'{"id": 1,')
     if manner == "rst":
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     left_at = time.monotonic()

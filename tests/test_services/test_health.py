@@ -7,6 +7,7 @@ import pytest
 from app.core.clock import SystemClock
 from app.core.security import Secret
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
+from app.models.marks import Ban, MarkKind, Scope
 from app.services.health import Health, keys_by_state, redis_ms
 from app.services.pool import Pool
 from tests.redis_server import RedisServer
@@ -48,7 +49,7 @@ def test_keys_are_counted_by_state() -> None:
     pool.replace(records, Source())
     key = pool.get("a")
     assert key is not None
-    pool.rest(key, 60)
+    pool.apply(key, [Ban(Scope.KEY, MarkKind.COOL, SystemClock().wall_s() + 60, "test")])
 
     counts = keys_by_state(records, pool)
 
