@@ -43,7 +43,7 @@ def judge(
         return _judge_broken(outcome)
     row = next(row for row in TABLE if row.fits(outcome))
     move = row.move if row.allowed(policies) else Move.NONE
-    if row.blame is Blame.PROVIDER and outcome.retryable and move is Move.NONE:
+    if row.blame is Blame.PROVIDER and move is Move.NONE and _soon_better(outcome):
         move = Move.AGAIN
     return Verdict(
         move=move,
@@ -105,6 +105,7 @@ def _until_midnight(error: UpstreamError, now_s: float) -> float:
 
 
 _DAY_S: Final = 86_400.0
+_SOON_S: Final = 5.0
 _CHECK_S: Final = 60.0
 _BALANCE_S: Final = 180.0  # nothing tells that an account was topped up, but a call that passes
 
@@ -286,6 +287,11 @@ TABLE: Final = (
 # What was billed.
 
 _BEFORE_ANY_WORK: Final = frozenset({400, 401, 402, 403, 404, 410, 412, 413, 422})
+
+
+def _soon_better(error: UpstreamError) -> bool:
+    """Whether a plain repetition helps, as upstream itself says. A shared quota (429) is not helped by asking again."""
+    return error.retryable and error.status >= 500 and (error.retry_after_s or 0.0) <= _SOON_S
 
 
 def _proves_unbilled(error: UpstreamError) -> bool:

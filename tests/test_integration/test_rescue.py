@@ -20,14 +20,14 @@ FOREVER = {"times": 0}
     [
         ({"fault": "429-plain"}, {"fault": "401"}),
         ({"fault": "402-credits"}, {"fault": "401-disabled"}),
-        ({"fault": "429-free-daily"}, {"fault": "401-expired"}),
+        ({"fault": "402-key-limit"}, {"fault": "401-expired"}),
     ],
 )
 def test_twenty_streams_on_one_good_key_of_three(
     own_gateway: GatewayMaker, own_simulator: SimulatorThread, troubles: tuple[dict[str, str], dict[str, str]]
 ) -> None:
     """With two of three keys refused, every streamed chat of the official SDK succeeds, whole and once billed."""
-    keys = own_simulator.new_keys(3)
+    keys = [own_simulator.new_keys(1, account=f"user_rescue{n}")[0] for n in range(3)]
     gateway = own_gateway(own_simulator.base_url, keys=keys)
     client = gateway.create_client("rescue")
     for key, trouble in zip(keys, troubles, strict=False):

@@ -61,7 +61,8 @@ def test_an_emptied_store_is_no_fresh_installation(
             made = gateway.cli("clients", "create", "b", check=False)
             assert made.returncode != 0
             assert "lost everything" in made.stderr
-            assert redis.call("DBSIZE") == b":0\r\n"
+            for name in ("openrouter-keys", "client-keys", "version", "store-mark"):
+                assert redis.call("EXISTS", f"ormw:{{state}}:{name}") == b":0\r\n"
             assert "redis store reset" in {line.get("event") for line in gateway.log_lines()}
             gateway.stop()
             gateway.start(ready=False)

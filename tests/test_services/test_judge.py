@@ -228,7 +228,7 @@ EXPECTED: dict[str, tuple[str, Move]] = {
     "409": ("request", Move.NONE),
     "413": ("request", Move.NONE),
     "422": ("request", Move.NONE),
-    "429-provider": ("provider_limit", Move.AGAIN),
+    "429-provider": ("provider_limit", Move.NONE),
     "429-byok": ("byok_limit", Move.WORKSPACE),
     "500": ("upstream_fault", Move.NONE),
     "502": ("upstream_fault", Move.NONE),

@@ -547,12 +547,11 @@ CASES_429 = [
     ),
     Case(
         "provider_limit",
-        "429 of the shared pool, worth a retry",
+        "429 of the shared pool, worth a retry later",
         429,
         "Provider returned error",
         PROVIDER | {"limit_source": "upstream_provider_shared_pool"},
         {"code": "capacity_exhausted", "retryable": True, "retry_after": 7, "affected_providers": ["DeepInfra"]},
-        move=Move.AGAIN,
         bans=cool(Scope.MODEL, 7),
         blame=Blame.PROVIDER,
         retry_after_s=7,
