@@ -1,4 +1,4 @@
-"""The command line `openrouter-middleware`: runs the gateway, and works on the keys of a running one."""
+"""The command line `openrouter-middleware`: runs the gateway, and works on the keys and the pool of a running one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import clients, keys, rotation
+from app.cli import clients, keys, pool, rotation
 from app.cli.output import USAGE, CommandFailed, note, say
 from app.cli.serve import serve
 
@@ -30,6 +30,7 @@ for _name, _command in rotation.COMMANDS.items():
     keys.app.command(_name)(_command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(clients.app, name="clients")
+app.add_typer(pool.app, name="pool")
 app.command("serve")(serve)
 
 

@@ -20,7 +20,7 @@ FOREVER = {"times": 0}
     [
         ({"fault": "429-plain"}, {"fault": "401"}),
         ({"fault": "402-credits"}, {"fault": "401-disabled"}),
-        ({"fault": "402-key-limit"}, {"fault": "401-expired"}),
+        ({"fault": "403-key-limit"}, {"fault": "401-expired"}),
     ],
 )
 def test_twenty_streams_on_one_good_key_of_three(
