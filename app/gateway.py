@@ -30,6 +30,7 @@ from app.services.fetch import Fetcher
 from app.services.health import Health, keys_by_state, redis_ms
 from app.services.judge import Policies
 from app.services.key_manager import KeyManager, KeyRefused
+from app.services.outliers import Outliers
 from app.services.owners import Owners
 from app.services.pool import Pool
 from app.services.proxy import Proxy, Rules
@@ -57,7 +58,9 @@ class Gateway:
         self._ring, self._clients = keyrings(settings)
         self._keys: KeyManager | None = None
         self._redis: RedisManager | None = None
+        self._parts: PoolParts | None = None
         self.pool = Pool(self.clock, settings.pool_strategy)
+        self.outliers = Outliers()
         self.well_formed = self._clients.well_formed
 
     async def start(self) -> None:
@@ -77,7 +80,7 @@ class Gateway:
         self._stack.push_async_callback(tasks.close)
         upstream = self._make_upstream()
         self._stack.push_async_callback(upstream.close)
-        parts = PoolParts(self.settings, self.pool, redis, self.clock)
+        parts = self._parts = PoolParts(self.settings, self.pool, redis, self.clock)
         await self._start_keys(redis, parts)
         settings, prefix = self.settings, self.settings.upstream.prefix.encode()
         fetcher = Fetcher(upstream, prefix, self.pool, parts.marks, self.clock, max_tries=settings.max_attempts)
@@ -94,6 +97,7 @@ class Gateway:
             owners,
             self.clock,
             rescue_rules(settings),
+            self.outliers,
         )
         self._stack.push_async_callback(_flush, owners, self.tally)
         # What lives as long as the process need not be looked through at every collection, least of all 100,000 keys.
@@ -200,8 +204,13 @@ class Gateway:
             draining=self.draining,
             loaded=keys is not None,
             store_reset=self._mark.lost is not None,
-            warnings=self._redis.warnings if self._redis else (),
+            incident=self._parts is not None and self._parts.incident,
+            warnings=self._warnings(),
         )
+
+    def _warnings(self) -> tuple[str, ...]:
+        own = (self.pool.warning,) if self.pool.warning else ()
+        return (*self._redis.warnings, *own) if self._redis else own
 
     async def close(self) -> None:
         """Writes what is pending and closes everything, the last started first."""

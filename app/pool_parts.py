@@ -49,6 +49,7 @@ class PoolParts:
         self.marks = Marks(redis, clock)
         self.facts = FactStore(redis, clock)
         self.switches = Switches(redis, clock)
+        self.rotation: RotationManager | None = None
 
     async def start(self, stack: AsyncExitStack, keys: KeyManager, ring: KeyRing) -> None:
         """Raises RedisUnavailable."""
@@ -74,15 +75,20 @@ class PoolParts:
     def _take_strategy(self) -> None:
         self.pool.set_strategy(self.switches.get(Switch.STRATEGY) or self._settings.pool_strategy)
 
+    @property
+    def incident(self) -> bool:
+        """Whether OpenRouter refuses good keys at this moment."""
+        return self.rotation is not None and self.rotation.incident
+
     def _start_probes(self, stack: AsyncExitStack, keys: KeyManager) -> None:
         settings = self._settings
         limits = ProbeLimits(interval_s=settings.probe_interval_s, most_per_s=settings.probes_per_s)
         election = Election(self._redis, self._clock, PROBES)
-        self.rotation = RotationManager(
+        rotation = self.rotation = RotationManager(
             keys, self.probe, self.marks, self.facts, Incidents(), election, self._clock, limits
         )
-        self.rotation.start()
-        stack.push_async_callback(self.rotation.close)
+        rotation.start()
+        stack.push_async_callback(rotation.close)
 
     def _start_renewals(self, stack: AsyncExitStack, keys: KeyManager, ring: KeyRing) -> None:
         drains = DrainWatch(

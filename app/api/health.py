@@ -58,6 +58,7 @@ def health_app(look: Callable[[], Awaitable[Health]], *, debug: bool) -> FastAPI
                 "redis": {"up": seen.redis_ms is not None, "ms": seen.redis_ms},
                 "openrouter_keys": seen.openrouter_keys,
                 "client_keys": seen.client_keys,
+                "upstream_incident": seen.incident,
                 "warnings": list(seen.warnings),
             },
             status_code=200 if seen.healthy else 503,

@@ -22,6 +22,8 @@ from app.transport import Answer, Origin, TransportError
 
 # An error longer than this is none; a finished batch may carry its results.
 _LONGEST_WHOLE = 64 * 1024 * 1024
+_PROVIDER = re.compile(rb'"provider":\s*"([^"\\]{1,64})"')
+_BEGINNING = 512
 _LONGEST_REST = 16  # pieces
 
 
@@ -102,6 +104,12 @@ async def collect(answer: Answer) -> bytes:
             raise GatewayError(502, "upstream_protocol", "OpenRouter's answer has no end.", fault=Fault.UPSTREAM)
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def provider_in(first: bytes) -> str:
+    """Who serves the answer, where its beginning names him."""
+    found = _PROVIDER.search(first, 0, _BEGINNING)
+    return found[1].decode("utf-8", "replace") if found else ""
 
 
 async def collect_for(answer: Answer, patience_s: float) -> bytes:

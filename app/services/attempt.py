@@ -28,6 +28,8 @@ class Begun:
     answer: Answer
     told: Fields
     first: bytes
+    after_s: float = 0.0
+    """How long it took from the beginning of the try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Attempts:
 
     async def send(self, call: Call, start: HeadStart, authorization: bytes, body: bytes) -> Begun | Failure:
         """The answer that has begun; its reader closes it. Raises GatewayError for what no other key would mend."""
+        began_s = self._clock.monotonic_s()
         try:
             answer = await self._upstream.send_on(start, ((b"authorization", authorization),), body)
         except TransportError as error:
@@ -79,7 +82,7 @@ class Attempts:
                 return await self._failed(answer, told, b"")
             if not call.route.inference:
                 return Begun(answer, told, b"")
-            found = await self._open(answer, told)
+            found = await self._open(answer, told, began_s)
         except TransportError as error:
             answer.close()
             return _broken(error)
@@ -90,7 +93,7 @@ class Attempts:
             answer.close()
         return found
 
-    async def _open(self, answer: Answer, told: Fields) -> Begun | Failure:
+    async def _open(self, answer: Answer, told: Fields, began_s: float) -> Begun | Failure:
         """Waits for the first word that decides."""
         opening = answers.opening_for(told.get(b"content-type", b""))
         piece = await answer.chunk_within(self._hold_s)
@@ -98,12 +101,14 @@ class Attempts:
             return Begun(answer, told, b"")
         word = opening.feed(piece, self._clock.wall_s())
         if word is Word.HOLD and not answer.complete:
-            return await self._listen(answer, told, opening, piece)
+            return await self._listen(answer, told, opening, piece, began_s)
         if word is Word.FAILED or (answer.complete and b'"error"' in piece):
             return await self._failed(answer, told, piece, opening)
-        return Begun(answer, told, piece)
+        return Begun(answer, told, piece, self._clock.monotonic_s() - began_s)
 
-    async def _listen(self, answer: Answer, told: Fields, opening: Opening, first: bytes) -> Begun | Failure:
+    async def _listen(
+        self, answer: Answer, told: Fields, opening: Opening, first: bytes, began_s: float
+    ) -> Begun | Failure:
         """Heartbeats came first: goes on listening for as long as an answer may be held."""
         until_s = self._clock.monotonic_s() + self._hold_s
         held = [first]
@@ -117,7 +122,7 @@ class Attempts:
                 return await self._failed(answer, told, b"".join(held), opening)
             if word is Word.GO:
                 break
-        return Begun(answer, told, b"".join(held))
+        return Begun(answer, told, b"".join(held), self._clock.monotonic_s() - began_s)
 
     async def _failed(
         self, answer: Answer, told: Fields, first: bytes, opening: Opening | None = None

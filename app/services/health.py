@@ -10,6 +10,9 @@ from app.core.redis import RedisManager, RedisUnavailable
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
 from app.services.pool import Pool
 
+_NO_KEY = "no OpenRouter key is ready: add one with `openrouter-middleware keys add`"
+_ALL_REST = "every OpenRouter key rests: `openrouter-middleware pool status` says why and until when"
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -21,6 +24,8 @@ class Health:
     draining: bool
     loaded: bool
     store_reset: bool = False
+    incident: bool = False
+    """OpenRouter refuses keys that are good: nobody is disabled, probes decide when it is over."""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -34,7 +39,7 @@ class Health:
         elif not self.loaded:
             found.append("the keys are not loaded yet")
         elif self.openrouter_keys["ready"] == 0:
-            found.append("no OpenRouter key is ready: add one with `openrouter-middleware keys add`")
+            found.append(_NO_KEY if self.openrouter_keys.get("resting", 0) == 0 else _ALL_REST)
         if self.draining:
             found.append("the gateway is stopping")
         return found

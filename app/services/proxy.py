@@ -24,12 +24,14 @@ from app.services.call import Call, Caller, CallerGoneError, Form, Headers, Try
 from app.services.judge import Broken, Policies, judge
 from app.services.key_rules import family_of
 from app.services.marks import MarkKeeper
+from app.services.outliers import Outliers
 from app.services.owners import Owner, Owners
 from app.services.pool import Pool
 from app.services.pool_key import PoolKey
 from app.services.relay import Relay, ownership_unknown
 from app.services.rescue import Bounds, RetryBudget, helps, in_time
 from app.services.trace import trace_line
+from app.services.upstream_error import UpstreamError
 from app.services.wire import header, request_headers
 from app.transport import Upstream
 
@@ -65,6 +67,7 @@ class Proxy:
         owners: Owners,
         clock: Clock,
         rules: Rules,
+        outliers: Outliers,
     ) -> None:
         self._upstream = upstream
         self._prefix = prefix
@@ -75,6 +78,7 @@ class Proxy:
         self._owners = owners
         self._clock = clock
         self._rules = rules
+        self._outliers = outliers
         self._budget = RetryBudget(rules.retry_share)
 
     async def serve(self, call: Call, caller: Caller) -> None:
@@ -140,6 +144,9 @@ class Proxy:
     ) -> None:
         call.tries.append(Try(key.id, key.masked, str(begun.answer.status)))
         self._pool.served(key)
+        if provider := answers.provider_in(begun.first):
+            now_s = self._clock.wall_s()
+            self._outliers.note(call.ask.model, provider, now_s, failed=False, first_token_s=begun.after_s)
         if call.client.trace:
             call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
         try:
@@ -157,6 +164,10 @@ class Proxy:
         if broken is not None and broken.code == "closed_early" and call.method in _IDEMPOTENT:
             verdict = Verdict(Move.AGAIN, blame=Blame.NETWORK, reason=broken.code, unbilled=True)
         call.tries.append(Try(key.id, key.masked, f"{failure.result} {verdict.reason}"))
+        if isinstance(failure.outcome, UpstreamError) and failure.outcome.provider:
+            failed = verdict.blame is Blame.PROVIDER
+            now_s = self._clock.wall_s()
+            self._outliers.note(call.ask.model, failure.outcome.provider, now_s, failed=failed, first_token_s=None)
         if verdict.blame in _KEY_WAS_GOOD:
             self._pool.served(key)
         if verdict.bans:

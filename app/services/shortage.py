@@ -20,6 +20,7 @@ MAX_DAY: Final = "max_day"
 
 _NEVER: Final = frozenset({TAGS, MODEL})
 _SOON_S: Final = 1.0
+_LONG_S: Final = 60
 _FAR_S: Final = 366 * 86_400.0
 _MOST_REASONS: Final = 4
 
@@ -42,8 +43,11 @@ def no_key(skipped: Sequence[Skipped], now_s: float) -> GatewayError:
     if wait_s is None:
         return _refusal(message, "Whoever runs it looks at the keys: openrouter-middleware keys list.")
     seconds = max(1, math.ceil(wait_s))
-    retry_after = ((b"retry-after", b"%d" % seconds),)
-    return _refusal(message, f"Try again in {seconds} s.", fault=Fault.UPSTREAM, headers=retry_after)
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"retry-after", b"%d" % seconds),)
+    if seconds > _LONG_S:
+        # SDKs retry a 503 by themselves, and soon: that would help nobody.
+        headers += ((b"x-should-retry", b"false"),)
+    return _refusal(message, f"Try again in {seconds} s.", fault=Fault.UPSTREAM, headers=headers)
 
 
 def _wait_s(one: Skipped, now_s: float) -> float | None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from app.core.breaker import Breaker, BreakerState, Ticket
 
@@ -110,3 +113,64 @@ def test_stragglers_neither_count_nor_pass_for_the_probe(opened: Breaker, clock:
 def test_its_words(opened: Breaker) -> None:
     """The repr is for people in a debugger."""
     assert repr(opened) == "<Breaker open, 5 failures in a row>"
+
+
+class Turned:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wall_s(self) -> float:
+        return self.now_s
+
+
+class BreakerLife(RuleBasedStateMachine):
+    """Whatever happens to calls, in whatever order: one probe at a time, and always a way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Turned()
+        self.breaker = Breaker(self.clock, threshold=3, first_pause_s=1.0, longest_pause_s=8.0)
+        self.running: list[Ticket] = []
+
+    @rule(span_s=st.floats(0, 20))
+    def time_passes(self, span_s: float) -> None:
+        self.clock.now_s += span_s
+
+    @rule()
+    def a_call_asks(self) -> None:
+        refuses = self.breaker.refuses
+        ticket = self.breaker.admit()
+        assert (ticket is Ticket.REFUSED) == refuses
+        if ticket is not Ticket.REFUSED:
+            self.running.append(ticket)
+
+    @precondition(lambda self: self.running)
+    @rule(end=st.sampled_from(["succeeded", "failed", "abandoned"]), data=st.data())
+    def a_call_ends(self, end: str, data: st.DataObject) -> None:
+        ticket = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        if end == "succeeded":
+            self.breaker.succeeded()
+            self.running = [Ticket.CALL for _ in self.running]  # a probe of before is an ordinary call now
+            assert self.breaker.state is BreakerState.CLOSED
+        elif end == "failed":
+            self.breaker.failed(ticket)
+        else:
+            self.breaker.abandoned(ticket)
+
+    @invariant()
+    def one_probe_at_a_time(self) -> None:
+        assert self.running.count(Ticket.PROBE) <= 1
+
+    @invariant()
+    def there_is_a_way_back(self) -> None:
+        if not self.running.count(Ticket.PROBE):
+            assert self.breaker._opened_at + self.breaker._pause_s <= self.clock.now_s + 8.0
+
+
+TestBreakerLife = BreakerLife.TestCase
+TestBreakerLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

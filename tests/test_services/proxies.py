@@ -10,6 +10,7 @@ from app.models.marks import Mark
 from app.services.answers import Links
 from app.services.attempt import Attempts
 from app.services.judge import Policies
+from app.services.outliers import Outliers
 from app.services.owners import Owners
 from app.services.pool import Pool
 from app.services.proxy import Proxy, Rules
@@ -52,4 +53,5 @@ def proxy_before(
         owners,
         clock,
         Rules(Bounds(most_tries, deadline_s), policies or Policies(), retry_share),
+        Outliers(),
     )

@@ -36,3 +36,11 @@ def test_the_refusal(skipped: list[Skipped], retry_after: bytes | None, said: st
     assert dict(error.headers).get(b"retry-after") == retry_after
     assert said in f"{error.message} {error.hint}"
     assert error.fault is (Fault.UPSTREAM if retry_after else Fault.GATEWAY)
+
+
+@pytest.mark.parametrize(("wait_s", "useless"), [(5.0, False), (3600.0, True)])
+def test_a_long_wait_tells_sdks_not_to_retry(wait_s: float, useless: bool) -> None:
+    """They would come back within seconds."""
+    error = shortage.no_key([Skipped("k", "credits", NOW + wait_s)], NOW)
+
+    assert ((b"x-should-retry", b"false") in error.headers) == useless
