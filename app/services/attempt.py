@@ -5,7 +5,7 @@ Decides nothing about further tries and marks nobody; a failure is handed back w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from app.core.clock import Clock
 from app.core.errors import GatewayError
@@ -21,8 +21,7 @@ from app.transport import Answer, HeadStart, TransportError, Upstream
 _REST_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """An answer that goes to the caller: `first` is what was held of its body."""
 
     answer: Answer
@@ -32,8 +31,7 @@ class Begun:
     """How long it took from the beginning of the try."""
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """An answer that was read to its end."""
 
     status: int
@@ -42,8 +40,7 @@ class Whole:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """A try that failed before anything of it went to the caller. Either `answer` is what upstream said, or `broken`
     why it said nothing, and `error` what the gateway says in its place.
     """

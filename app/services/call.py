@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -47,8 +46,7 @@ class Caller(Protocol):
         """`begin` and `end` in one, for a body that is there as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """What a call's headers decide, once for all calls of the same form: the upstream head, all but its key, and what
     binds calls together.
     """

@@ -13,10 +13,10 @@ from app.models.marks import Family
 _FREE_ROUTER: Final = "openrouter/free"
 
 
-def family_of(models: Iterable[str]) -> Family:
+@lru_cache(maxsize=4096)
+def family_of(models: tuple[str, ...]) -> Family:
     """Free only if every model that the call may touch is; no model named is the account's default, which may cost."""
-    named = tuple(models)
-    free = named and all(model.endswith(Family.FREE) or model == _FREE_ROUTER for model in named)
+    free = models and all(model.endswith(Family.FREE) or model == _FREE_ROUTER for model in models)
     return Family.FREE if free else Family.PAID
 
 
