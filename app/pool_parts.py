@@ -5,6 +5,7 @@ Put together in the order in which they depend on each other; closed by the stac
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final, Protocol
@@ -26,6 +27,8 @@ from app.services.renewal import Renewal
 from app.services.rotation import ProbeLimits, RotationManager
 from app.services.switches import Switch, Switches
 from app.services.upstream_api import KeyProbe, UpstreamClient
+
+log = logging.getLogger(__name__)
 
 _RENEWALS: Final = "renewals"
 
@@ -73,7 +76,11 @@ class PoolParts:
             part.subscribe(take)
 
     def _take_strategy(self) -> None:
-        self.pool.set_strategy(self.switches.get(Switch.STRATEGY) or self._settings.pool_strategy)
+        try:
+            self.pool.set_strategy(self.switches.get(Switch.STRATEGY) or self._settings.pool_strategy)
+        except ValueError:  # a word of a newer release, or written by hand
+            log.error("stored strategy unknown", extra={"next": "openrouter-middleware pool strategy --default"})  # noqa: TRY400 - a sentence
+            self.pool.set_strategy(self._settings.pool_strategy)
 
     @property
     def incident(self) -> bool:

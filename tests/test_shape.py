@@ -27,7 +27,7 @@ ARROWS = {
 }
 PURE = {
     "affinity", "ask", "chooser", "cleaning", "credentials", "drift", "forecast", "gates", "incident", "judge",
-    "key_answer", "key_fields", "key_names", "key_rules", "money", "object_ids", "opening", "outliers",
+    "key_answer", "key_fields", "key_names", "key_picture", "key_rules", "money", "object_ids", "opening", "outliers",
     "probe_schedule", "probe_verdict", "renewal_plan", "rescue", "routes", "selection", "shortage", "skins", "splice",
     "sse", "upstream_error", "upstream_words", "wire",
 }  # fmt: skip

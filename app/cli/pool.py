@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from app.cli.connect import deed_author
-from app.cli.output import NANO, USAGE, CommandFailed, instant, note, say, say_json, say_table, short
+from app.cli.output import NANO, USAGE, CommandFailed, instant, note, say, say_json, say_table
 from app.models.marks import Scope
 from app.services.forecast import in_words
 from app.services.key_picture import KeyPicture, MarkPicture, accounts_warning, incident_likely, marked_models
@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, help="How the OpenRouter keys are used, 
 
 _Result = TypeVar("_Result")
 _SHOWN: Final = 16
-_HEADINGS: Final = ("ID", "KEY", "STATE", "MARKS", "LEFT", "NEXT", "ACCOUNT", "WORKSPACE", "SET")
+_HEADINGS: Final = ("KEY", "STATE", "MARKS", "LEFT", "NEXT", "ACCOUNT", "SET")
 _INCIDENT: Final = (
     "OpenRouter refuses keys that have nothing to do with each other (401): this looks like a fault of its own. "
     "No key is disabled for it; probes bring them back."
@@ -206,14 +206,12 @@ def _at(at_s: float | None) -> str | None:
 def _row(picture: KeyPicture, now_s: float) -> tuple[str, ...]:
     marks = "; ".join(_mark_words(mark) + _until(mark, now_s) for mark in picture.marks)
     return (
-        short(picture.id),
         _named(picture),
         picture.standing.value,
         marks or "-",
         _left(picture),
         ", ".join(picture.outlook) or "-",
-        _cut(picture.account),
-        _cut(picture.workspace),
+        " / ".join(_cut(part) for part in (picture.account, picture.workspace) if part) or "-",
         _set(picture),
     )
 
@@ -229,17 +227,14 @@ def _named(picture: KeyPicture) -> str:
 
 
 def _mark_words(mark: MarkPicture) -> str:
-    """`spent: key_limit`, `cool: free_minute on the account's :free models`."""
-    whom = "" if mark.scope is Scope.KEY else f" on the {mark.scope.value}"
+    """`key_limit`, `free_minute (free models)`, `budget spent (workspace)`: its kind is in the key's state."""
     if mark.family:
-        whom = f" on the account's {mark.family.lstrip(':')} models"
-    return f"{mark.kind.value}: {mark.reason}{whom}"
+        return f"{mark.reason} ({mark.family.lstrip(':')} models)"
+    return mark.reason if mark.scope is Scope.KEY else f"{mark.reason} ({mark.scope.value})"
 
 
 def _until(mark: MarkPicture, now_s: float) -> str:
-    if mark.until_s is None:
-        return " until somebody clears it"
-    return f" for {in_words(mark.until_s - now_s)}"
+    return " until cleared" if mark.until_s is None else f" {in_words(mark.until_s - now_s)}"
 
 
 def _left(picture: KeyPicture) -> str:
@@ -267,4 +262,4 @@ def _set(picture: KeyPicture) -> str:
 
 
 def _cut(text: str) -> str:
-    return f"{text[: _SHOWN - 1]}…" if len(text) > _SHOWN else text or "-"
+    return f"{text[: _SHOWN - 1]}…" if len(text) > _SHOWN else text

@@ -237,6 +237,7 @@ class Pool:
                 by="call",
             )
             for ban in bans
+            if model or ban.scope is not Scope.MODEL
         )
         for mark in marks:
             self._gates.put(mark)

@@ -123,7 +123,7 @@ class Proxy:
         self._budget.add()
         tried = NOTHING_TRIED
         while True:
-            key = self._next_key(owner, wanted, tried)
+            key = self._next_key(call, owner, wanted, tried)
             with key:
                 ended = await self._attempts.send(call, form.start, key.authorization(), body)
                 if isinstance(ended, Begun):
@@ -147,8 +147,7 @@ class Proxy:
         if provider := answers.provider_in(begun.first):
             now_s = self._clock.wall_s()
             self._outliers.note(call.ask.model, provider, now_s, failed=False, first_token_s=begun.after_s)
-        if call.client.trace:
-            call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
+        self._tell_way(call, wanted, tried)
         try:
             await self._relay.begun(call, caller, begun, key.id)
         finally:
@@ -156,6 +155,10 @@ class Proxy:
                 self._pool.charge(key, usage.cost_nano)
             call.usage = usage
         call.outcome = Outcome.SERVED if len(call.tries) == 1 else Outcome.RESCUED
+
+    def _tell_way(self, call: Call, wanted: Wanted, tried: Tried) -> None:
+        if call.client.trace:
+            call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
 
     def _judged(self, call: Call, key: PoolKey, failure: Failure, family: Family) -> Verdict:
         """Marks whom the verdict hits."""
@@ -196,8 +199,7 @@ class Proxy:
         tried: Tried,
     ) -> None:
         """The last word is upstream's own, as it was said."""
-        if call.client.trace:
-            call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
+        self._tell_way(call, wanted, tried)
         if failure.answer is None:
             raise failure.error or answers.no_answer()
         useless = verdict.retry_after_s is not None and verdict.retry_after_s > _SOON_S
@@ -240,10 +242,11 @@ class Proxy:
             )
         return owner
 
-    def _next_key(self, owner: Owner | None, wanted: Wanted, tried: Tried) -> PoolKey:
+    def _next_key(self, call: Call, owner: Owner | None, wanted: Wanted, tried: Tried) -> PoolKey:
         if owner is None:
             key = self._pool.lease(wanted, tried)
             if key is None:
+                self._tell_way(call, wanted, tried)
                 raise self._pool.empty(wanted, tried)
             return key
         key = self._pool.get(owner.key_id)

@@ -69,9 +69,10 @@ class Relay:
             cleaned = await self._own_items(call, cleaned)
         if call.route.creates and status < 300 and (made := answers.id_in(body)):
             await self._owners.mark_now(call.route.creates, made, Owner(call.client.id, key_id))
-        headers = [pair for pair in self._head(call, whole.headers, whole, key_id) if pair[0] != b"content-length"]
-        headers += extra or []
-        headers.append((b"content-length", b"%d" % len(cleaned)))
+        headers = [*self._head(call, whole.headers, whole, key_id), *(extra or [])]
+        if call.method != "HEAD":  # there the length speaks of a body that does not come
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+            headers.append((b"content-length", b"%d" % len(cleaned)))
         call.begun = True
         await caller.answer(status, headers, b"" if call.method == "HEAD" else cleaned)
 

@@ -131,7 +131,9 @@ class SseScanner:
             self.finished = self.finished or _LAST_EVENT.search(text[:end]) is not None
         if end:
             self._tail = (self._tail + text[:end])[-4:] if end < 4 else text[end - 4 : end]
-        self._rest = text[end:] if len(text) - end <= _MOST_KEPT else b""
+        self._rest = text[end:]
+        if len(self._rest) > _MOST_KEPT:
+            self._rest, self._tail = b"", b"-"  # too long to be kept, and still in the middle of an event
 
     @property
     def usage(self) -> Usage | None:

@@ -386,3 +386,17 @@ def test_bodies_have_one_reading(path: bytes, content_type: bytes, body: bytes, 
     else:
         with pytest.raises(GatewayError):
             prepare(call, body)
+
+
+async def test_who_may_know_hears_why_no_key_is_ready(house: House) -> None:
+    """Not one try was made, so the way is told with the refusal."""
+    for number in range(3):
+        script(house, number, fault="402-credits", times=0)
+    asking = ClientKey(id="alice", name="Alice", digest="", masked="", trace=True)
+    await house.call(chat())
+
+    with pytest.raises(GatewayError) as caught:
+        await house.call(chat(), client=asking)
+
+    told = dict(caught.value.headers)[b"x-gateway-trace"]
+    assert told.startswith(b"strategy=balanced; tried=; skipped=m ")

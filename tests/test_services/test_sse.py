@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.services import sse
 from app.services.sse import JsonScanner, NoScanner, SseScanner, Usage, usage_in
 
 CHAT = (
@@ -118,3 +119,18 @@ def test_a_line_without_end_is_not_kept() -> None:
     scanner.feed(b"\n\n" + CHAT)
 
     assert Usage(7, 3, 140) == scanner.usage
+
+
+def test_a_line_too_long_to_keep_is_still_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture on its way: nothing may be said into it, until it and the empty line behind it have passed."""
+    monkeypatch.setattr(sse, "_MOST_KEPT", 10)
+    scanner = SseScanner()
+    for piece, between in (
+        (b"data: 1\n\n", True),
+        (b"data: " + b"x" * 20, False),
+        (b"xx", False),
+        (b"\n", False),
+        (b"\n", True),
+    ):
+        scanner.feed(piece)
+        assert scanner.between_events is between
