@@ -158,6 +158,9 @@ def tell(base: str, upstream: str, clients: dict[str, str], pool: list[str], log
         script = json.dumps({"key": key[-8:], "then": [{"fault": fault, "times": 50}]})
         say(f"  curl {upstream}/_sim/script -d '{script}'")
     say()
+    say("See what became of them:")
+    say(f"  DATA_DIR={log.parent} {Path(sys.executable).with_name('openrouter-middleware')} pool status")
+    say()
     say("Ctrl-C ends everything; nothing is kept.")
 
 

@@ -255,7 +255,7 @@ def _money(nano: int) -> str:
 def _set(picture: KeyPicture) -> str:
     parts: Iterable[str] = (
         *picture.tags,
-        f"weight {picture.weight}" if picture.weight != 1 else "",
+        f"weight {picture.weight}" if picture.weight != USUAL_WEIGHT else "",
         f"tier {picture.tier}" if picture.tier else "",
     )
     return " ".join(part for part in parts if part) or "-"

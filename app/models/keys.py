@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,10 @@ class KeyKind(StrEnum):
     MANAGEMENT = "management"
 
 
+USUAL_WEIGHT: Final = 100
+"""So high that a tenth of it can be expressed."""
+
+
 class OpenRouterKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A key of the pool. `id` is the SHA-256 of the whole key in lower-case hex: OpenRouter's own id for it."""
 
@@ -34,8 +39,8 @@ class OpenRouterKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     added_at: float = 0.0
     tags: tuple[str, ...] = ()
     """Clients that are bound to tags may use the keys that have one of them."""
-    weight: int = 1
-    """Its share of the calls. 0: only where no other key can serve."""
+    weight: int = USUAL_WEIGHT
+    """Its share of the calls, up to 1000. 0: only where no other key can serve."""
     tier: int = 0
     """With the strategy of tiers, the lowest goes first."""
     models_allowed: tuple[str, ...] = ()
@@ -46,6 +51,8 @@ class OpenRouterKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     max_day_nano: int | None = None
     account: str = ""
     """Set by hand; else probes find out."""
+    predecessors: tuple[str, ...] = ()
+    """The keys that were renewed into this one, the last one last: it answers for what they have made."""
     rev: int = 0
 
     @property

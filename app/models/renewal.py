@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from app.models.keys import KeyState
+from app.models.keys import USUAL_WEIGHT, KeyState
 
 
 class ListedKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     successor: str = ""
     sealed: str = ""
     """The successor's secret, until it is in the pool."""
-    weight: int = 1
+    weight: int = USUAL_WEIGHT
     state: KeyState = KeyState.ENABLED
     """What the leaving key was before."""
     stage: int = 0

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 REPORT_EVERY_S: Final = 1.0
 SETTLE_S: Final = 2 * REPORT_EVERY_S
 """A worker that starts this moment has read the keys, and not reported yet."""
-DEAD_AFTER_S: Final = 60.0
+DEAD_AFTER_S: Final = 20.0
 """A worker that cannot reach Redis may still stream: it is waited for as long as this."""
 
 

@@ -102,12 +102,17 @@ class OpenRouterKeys:
         return ImportOutcome.MANAGEMENT if added.record.kind is KeyKind.MANAGEMENT else ImportOutcome.ADDED
 
     async def set_state(self, name: str, state: KeyState, *, by: str) -> OpenRouterKey:
-        """Raises NoSuchKey, ConflictError, RedisUnavailable."""
+        """A revoked key stays revoked. Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
 
         async def change() -> OpenRouterKey:
             record = self.find(name)
             if record.state is state:
                 return record
+            if record.state is KeyState.REVOKED:
+                raise KeyRefused(
+                    "This OpenRouter key was revoked because it had leaked, and stays so: it is off at OpenRouter too. "
+                    "`keys rotate` gives it a successor, `keys delete` forgets it."
+                )
             return await self._put(msgspec.structs.replace(record, state=state), by, state.value)
 
         return await on_conflict(change, self._view.resync)

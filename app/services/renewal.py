@@ -34,7 +34,7 @@ from app.services.upstream_api import ApiUnreachable, ProbeFailed
 
 log = logging.getLogger(__name__)
 
-CLAIM_S: Final = 120.0
+CLAIM_S: Final = 30.0
 _LOOK_EVERY_S: Final = 2.0
 _SCHEDULE_EVERY_S: Final = 3600.0
 _MOST_STEPS: Final = 20

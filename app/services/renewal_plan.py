@@ -34,7 +34,8 @@ KEPT_S: Final = 90 * 86_400.0
 _MARK: Final = re.compile(r" #[0-9a-f]{8}$")
 _DAY_S: Final = 86_400.0
 _USD: Final = 1_000_000_000
-_OWN: Final = frozenset({"id", "sealed", "masked", "state", "kind", "added_at", "rev", "weight", "label"})
+_OWN: Final = frozenset({"id", "sealed", "masked", "state", "kind", "added_at", "rev", "weight", "label", "predecessors"})
+_MOST_PREDECESSORS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +140,13 @@ def weights(weight: int, stage: int) -> tuple[int, int]:
 
 
 def inherited(record: OpenRouterKey) -> dict[str, Any]:
-    """The attributes that go over to the successor: all but what a key is by itself."""
-    return {name: getattr(record, name) for name in record.__struct_fields__ if name not in _OWN}
+    """The attributes that go over to the successor: all but what a key is by itself. It answers for what the key has
+    made, and for what that key answered for.
+    """
+    line = (*record.predecessors, record.id)[-_MOST_PREDECESSORS:]
+    return {name: getattr(record, name) for name in record.__struct_fields__ if name not in _OWN} | {
+        "predecessors": line
+    }
 
 
 def heir(entries: Iterable[Entry], key_id: str) -> str:

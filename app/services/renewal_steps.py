@@ -52,7 +52,9 @@ class Keys(Protocol):
 
     def find_openrouter(self, name: str) -> OpenRouterKey: ...
 
-    async def add_openrouter_key(self, key: str, *, label: str = "", by: str) -> AddedKey: ...
+    async def add_openrouter_key(
+        self, key: str, *, label: str = "", by: str, changes: Mapping[str, Any] | None = None
+    ) -> AddedKey: ...
 
     async def set_openrouter_state(self, name: str, state: KeyState, *, by: str) -> OpenRouterKey: ...
 
@@ -181,11 +183,12 @@ class RenewalSteps:
         old, terms = self._keys.openrouter_keys.get(entry.key), _terms(entry)
         secret = self._ring.unseal(entry.sealed, context=_context(entry.successor))
         label = terms.name if old is None else f"{old.label[:_LONGEST_LABEL]}{_NEW}" if old.label else ""
-        await self._keys.add_openrouter_key(secret.reveal(), label=label, by=AUTHOR)
-        await self._manage(entry, terms)
         stage = 0 if old is not None and old.serves else len(SHARES) - 1
+        # It has its share and its bounds from its first moment on: nobody may see it with less, or with all calls.
+        share = {} if old is None else {**inherited(old), "weight": weights(entry.weight, stage)[1]}
+        await self._keys.add_openrouter_key(secret.reveal(), label=label, by=AUTHOR, changes=share)
+        await self._manage(entry, terms)
         if old is not None:
-            await self._update(entry.successor, inherited(old))
             await self._weigh(entry, stage)
         return Done({"sealed": "", "stage": stage, "due_s": self._clock.wall_s() + (entry.pace.stage_s if old else 0)})
 
