@@ -36,8 +36,14 @@ class Connection(Protocol):
 
     def send(self, data: bytes) -> None: ...
 
+    @property
+    def write_paused(self) -> bool: ...
+
     async def writable(self) -> None:
         """Returns when the client has taken enough of what was written."""
+
+    def began(self) -> None:
+        """A call runs."""
 
     def answered(self, *, reusable: bool) -> None:
         """The call is over."""
@@ -86,6 +92,7 @@ class LaneCall:
         """Runs the call; while it runs, it stands among the tasks that the server waits for when it stops."""
         task = self._task = InlineTask(self._run(running), self._connection.loop)
         running.add(task)
+        self._connection.began()
         task.start()
 
     def leave(self) -> None:
@@ -152,7 +159,8 @@ class LaneCall:
         self._write(head + self._framed(first) if first else head)
 
     async def write(self, piece: bytes) -> None:
-        await self._connection.writable()
+        if self._connection.write_paused:
+            await self._connection.writable()
         self._write(self._framed(piece))
 
     async def end(self, piece: bytes = b"") -> None:

@@ -250,8 +250,13 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self._departures.popleft()
         self._next()
 
+    def began(self) -> None:
+        """A call in the lane runs."""
+        self._batch.running += 1
+
     def answered(self, *, reusable: bool) -> None:
-        """A call in the lane is over."""
+        """It is over."""
+        self._batch.running -= 1
         if reusable:
             self._next()
         else:
@@ -276,9 +281,12 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def date_headers(self) -> list[tuple[bytes, bytes]]:
         return self.server_state.default_headers
 
+    @property
+    def write_paused(self) -> bool:
+        return self.flow.write_paused
+
     async def writable(self) -> None:
-        if self.flow.write_paused:
-            await self.flow.drain()
+        await self.flow.drain()
 
     def _should_upgrade(self) -> bool:
         # uvicorn's callbacks leave such a request alone; it comes again without the offer.

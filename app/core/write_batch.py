@@ -1,27 +1,36 @@
 """The writes of one turn of the loop, handed to their sockets together at its end. Knows nothing of what is written.
 
 uvloop writes at once. Beside busy peers that costs twice: each write wakes one of them, and the kernel's code pushes
-ours out of the processor's caches. Together, the first write wakes the peer for all of them.
+ours out of the processor's caches. Together, the first write wakes the peer for all of them. Where hardly anything runs
+there is nothing to wait for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 from weakref import WeakKeyDictionary, ref
+
+_CROWD: Final = 4
 
 
 class WriteBatch:
     """Keeps the order of what is written and closed through it. One for each event loop."""
 
-    __slots__ = ("_loop", "_waiting")
+    __slots__ = ("_loop", "_waiting", "running")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = ref(loop)
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self.running = 0
+        """How many calls are on their way, as far as their owners tell."""
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         if not self._waiting:
+            if self.running < _CROWD:
+                transport.write(data)
+                return
             self._soon(self._flush)
         self._waiting.append((transport, data))
 

@@ -146,13 +146,17 @@ class Connection(asyncio.Protocol):
         """What has arrived of the body; b"" at its clean end, None if nothing has come for as long as the patience."""
         if not self.pieces and not self.complete and self.failure is None:
             now = self._now()
-            deadline, impatient = self._timed_s(now) + self._timeouts.idle_s, now + patience_s
-            while not self.pieces and not self.complete and self.failure is None:
-                if self._now() >= impatient:
-                    self._silent_since = deadline - self._timeouts.idle_s
-                    return None
+            # Since when upstream is silent: looking away in between does not give it more time.
+            silent_since = now if self._silent_since is None else self._silent_since
+            impatient = now + patience_s
+            while True:
                 self.nudge_at = impatient
-                await self._wait(deadline, "idle")
+                await self._wait(silent_since + self._timeouts.idle_s, "idle")
+                if self.pieces or self.complete or self.failure is not None:
+                    break
+                if self._now() >= impatient:
+                    self._silent_since = silent_since
+                    return None
             self._silent_since = None
         pieces = self.pieces
         if pieces:
@@ -164,10 +168,6 @@ class Connection(asyncio.Protocol):
         if self.complete:
             return b""
         raise self._error()
-
-    def _timed_s(self, now: float) -> float:
-        """Since when upstream is silent: looking away in between does not give it more time."""
-        return now if self._silent_since is None else self._silent_since
 
     async def _wait(self, deadline: float, phase: Phase) -> None:
         if self._waiter is not None:

@@ -52,8 +52,13 @@ class House:
     def send(self, data: bytes) -> None:
         self.sent += data
 
+    write_paused = True
+
     async def writable(self) -> None:
         await asyncio.sleep(0)
+
+    def began(self) -> None:
+        pass
 
     def answered(self, *, reusable: bool) -> None:
         self.reusable = reusable

@@ -27,11 +27,35 @@ class Transport:
         return self.closed
 
 
+def crowded() -> WriteBatch:
+    batch = WriteBatch(asyncio.get_running_loop())
+    batch.running = 64
+    return batch
+
+
+async def test_a_lone_call_waits_for_nobody() -> None:
+    """Its bytes leave at once; with many on their way, together."""
+    seen: list[Any] = []
+    one = Transport(seen, "one")
+    batch = WriteBatch(asyncio.get_running_loop())
+    batch.running = 1
+    batch.write(one, b"now")  # type: ignore[arg-type]
+    assert seen == [("one", b"now")]
+
+    batch.running = 64
+    batch.write(one, b"later")  # type: ignore[arg-type]
+    batch.running = 1
+    batch.write(one, b"behind it")  # type: ignore[arg-type]
+    assert seen == [("one", b"now")]
+    await asyncio.sleep(0)
+    assert seen[1:] == [("one", b"later"), ("one", b"behind it")]
+
+
 async def test_writes_wait_for_the_end_of_the_turn_and_keep_their_order() -> None:
     """Over all transports."""
     seen: list[Any] = []
     one, two = Transport(seen, "one"), Transport(seen, "two")
-    batch = WriteBatch(asyncio.get_running_loop())
+    batch = crowded()
     batch.write(one, b"1")  # type: ignore[arg-type]
     batch.write(two, b"2")  # type: ignore[arg-type]
     batch.write(one, b"3")  # type: ignore[arg-type]
@@ -45,7 +69,7 @@ async def test_a_close_comes_behind_what_was_written() -> None:
     """Nothing that was written is lost by it, and nothing is written behind it."""
     seen: list[Any] = []
     one = Transport(seen, "one")
-    batch = WriteBatch(asyncio.get_running_loop())
+    batch = crowded()
     batch.write(one, b"last")  # type: ignore[arg-type]
     batch.close(one)  # type: ignore[arg-type]
     await asyncio.sleep(0)
