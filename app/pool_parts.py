@@ -98,12 +98,12 @@ class PoolParts:
         stack.push_async_callback(rotation.close)
 
     def _start_renewals(self, stack: AsyncExitStack, keys: KeyManager, ring: KeyRing) -> None:
-        drains = DrainWatch(
-            self._redis,
-            self._clock,
-            off=lambda: [key.id for key in keys.openrouter_keys.values() if key.state is not KeyState.ENABLED],
-            in_flight=self.pool.in_flight,
-        )
+        def off() -> list[str]:
+            # The pool may hear of it a moment after the keys: until then a call may still begin.
+            records = keys.openrouter_keys.values()
+            return [key.id for key in records if key.state is not KeyState.ENABLED and self.pool.get(key.id) is None]
+
+        drains = DrainWatch(self._redis, self._clock, off, self.pool.in_flight)
         drains.start()
         stack.push_async_callback(drains.close)
         election = Election(self._redis, self._clock, _RENEWALS)

@@ -124,7 +124,9 @@ def set_(
     label: Annotated[str | None, typer.Option(help="A name of your own for it.")] = None,
     note_: Annotated[str | None, typer.Option("--note", help="Whatever is to be remembered.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help=f"For clients bound to it. {_REPEAT}")] = None,
-    weight: Annotated[int | None, typer.Option(help="Its share of the calls, 0 to 1000; 100 if not set. 0: only where no other can.")] = None,
+    weight: Annotated[
+        int | None, typer.Option(help="Its share of the calls, 0 to 1000; 100 if not set. 0: only where no other can.")
+    ] = None,
     tier: Annotated[int | None, typer.Option(help="With the strategy tiers: the lowest goes first.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help=f"Models like openai/*; others not. {_REPEAT}")] = None,
     deny: Annotated[list[str] | None, typer.Option(help=f"Models that never run on it. {_REPEAT}")] = None,

@@ -11,6 +11,7 @@ import typer
 
 from app.cli.connect import deed_author
 from app.cli.output import NANO, USAGE, CommandFailed, instant, note, say, say_json, say_table
+from app.models.keys import USUAL_WEIGHT
 from app.models.marks import Scope
 from app.services.forecast import in_words
 from app.services.key_picture import KeyPicture, MarkPicture, accounts_warning, incident_likely, marked_models

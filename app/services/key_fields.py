@@ -12,13 +12,14 @@ from app.models.keys import ClientKey, OpenRouterKey
 from app.services.key_names import KeyRefused, presentable
 
 _Record = TypeVar("_Record", OpenRouterKey, ClientKey)
+MOST_PREDECESSORS: Final = 100
+"""So many generations answer for what a key has made."""
 _TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,49}")
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9][^\s\x00-\x1f]{0,99}")
 _PATTERN: Final = re.compile(r"[^\s,]{1,200}")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
 _MOST_TAGS: Final = 32
 _MOST_PATTERNS: Final = 200
-_MOST_PREDECESSORS: Final = 100
 _MOST_WEIGHT: Final = 1000
 _MOST_TIER: Final = 1000
 _MOST_RPM: Final = 100_000
@@ -88,7 +89,7 @@ _OPENROUTER: Final[dict[str, Check]] = {
     "max_in_flight": _whole(1, _MOST_IN_FLIGHT, optional=True),
     "max_day_nano": _whole(1, _MOST_NANO, optional=True),
     "account": _account,
-    "predecessors": _words(_KEY_ID, _MOST_PREDECESSORS, "an id of 64 hex digits"),
+    "predecessors": _words(_KEY_ID, MOST_PREDECESSORS, "an id of 64 hex digits"),
 }
 _CLIENT: Final[dict[str, Check]] = {"name": _line(1), "owner": _line(0), "tags": _tags, "trace": _flag}
 

@@ -115,7 +115,7 @@ class KeyManager:
         return report
 
     async def set_openrouter_state(self, name: str, state: KeyState, *, by: str) -> OpenRouterKey:
-        """Enables, disables or revokes, for good. A key that is enabled by hand starts without a mark: whoever did it knows better."""
+        """A revoked key stays revoked. Enabled by hand it starts without a mark: whoever did it knows better."""
         record = await self._openrouter.set_state(name, state, by=by)
         if state is KeyState.ENABLED:
             await clear_mark(self._redis, self._clock, Scope.KEY, record.id, by)

@@ -34,8 +34,8 @@ from app.services.upstream_api import ApiUnreachable, ProbeFailed
 
 log = logging.getLogger(__name__)
 
-CLAIM_S: Final = 30.0
-_LOOK_EVERY_S: Final = 2.0
+CLAIM_S: Final = 20.0
+_LOOK_EVERY_S: Final = 1.0
 _SCHEDULE_EVERY_S: Final = 3600.0
 _MOST_STEPS: Final = 20
 _KEEP_TRIES: Final = 10
@@ -95,6 +95,8 @@ class Renewal:
                     await self.schedule()
             except (RedisUnavailable, RedisReplyError) as failure:
                 log.debug("renewal waits for redis", extra={"reason": str(failure)})
+            except Exception as error:  # noqa: BLE001 - a supervisor: who leads and has stopped would stop all
+                log.error("renewal round failed", extra={"error": type(error).__name__})  # noqa: TRY400 - may quote
 
     async def tick(self) -> None:
         """Does what is due of every open entry. Raises RedisUnavailable."""

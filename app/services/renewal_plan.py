@@ -13,6 +13,7 @@ import msgspec
 from app.models.key_facts import KeyFacts
 from app.models.keys import KeyState, OpenRouterKey
 from app.models.renewal import Entry, Kind, ListedKey, ManagedKey, Pace, Step, Terms
+from app.services.key_fields import MOST_PREDECESSORS
 
 COURSE: Final[Mapping[Kind, tuple[Step, ...]]] = {
     Kind.RENEW: (
@@ -34,8 +35,9 @@ KEPT_S: Final = 90 * 86_400.0
 _MARK: Final = re.compile(r" #[0-9a-f]{8}$")
 _DAY_S: Final = 86_400.0
 _USD: Final = 1_000_000_000
-_OWN: Final = frozenset({"id", "sealed", "masked", "state", "kind", "added_at", "rev", "weight", "label", "predecessors"})
-_MOST_PREDECESSORS: Final = 100
+_OWN: Final = frozenset(
+    {"id", "sealed", "masked", "state", "kind", "added_at", "rev", "weight", "label", "predecessors"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,8 @@ def inherited(record: OpenRouterKey) -> dict[str, Any]:
     """The attributes that go over to the successor: all but what a key is by itself. It answers for what the key has
     made, and for what that key answered for.
     """
-    line = (*record.predecessors, record.id)[-_MOST_PREDECESSORS:]
-    return {name: getattr(record, name) for name in record.__struct_fields__ if name not in _OWN} | {
-        "predecessors": line
-    }
+    taken = {name: getattr(record, name) for name in record.__struct_fields__ if name not in _OWN}
+    return taken | {"predecessors": (*record.predecessors, record.id)[-MOST_PREDECESSORS:]}
 
 
 def heir(entries: Iterable[Entry], key_id: str) -> str:

@@ -184,7 +184,7 @@ class RenewalSteps:
         secret = self._ring.unseal(entry.sealed, context=_context(entry.successor))
         label = terms.name if old is None else f"{old.label[:_LONGEST_LABEL]}{_NEW}" if old.label else ""
         stage = 0 if old is not None and old.serves else len(SHARES) - 1
-        # It has its share and its bounds from its first moment on: nobody may see it with less, or with all calls.
+        # With its small share and its bounds from the first moment on: no worker may see it without them.
         share = {} if old is None else {**inherited(old), "weight": weights(entry.weight, stage)[1]}
         await self._keys.add_openrouter_key(secret.reveal(), label=label, by=AUTHOR, changes=share)
         await self._manage(entry, terms)

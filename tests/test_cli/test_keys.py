@@ -128,4 +128,4 @@ def test_unfit_attributes_are_refused(cli: Cli) -> None:
         done = cli.run("keys", "set", "x", *words, code=code)
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
-    assert cli.json("keys", "list")[0]["weight"] == 1
+    assert cli.json("keys", "list")[0]["weight"] == 100

@@ -52,5 +52,5 @@ def test_records_of_an_older_version_are_read() -> None:
     """What they do not say has its default."""
     old = msgspec.json.decode(b'{"id":"x","sealed":"s","masked":"m"}', type=OpenRouterKey)
 
-    assert (old.tags, old.weight, old.tier, old.max_rpm, old.account) == ((), 1, 0, None, "")
+    assert (old.tags, old.weight, old.tier, old.max_rpm, old.account) == ((), 100, 0, None, "")
     assert msgspec.json.decode(msgspec.json.encode(CLIENT), type=ClientKey).trace is False

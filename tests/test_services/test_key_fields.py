@@ -62,6 +62,8 @@ def test_what_fits_is_taken(field: str, value: Any, stored: Any) -> None:
         ("account", "two words"),
         ("account", "key:abc"),
         ("account", None),
+        ("predecessors", ["abc"]),
+        ("predecessors", "0" * 64),
         ("sealed", "x"),
         ("state", "enabled"),
         ("kind", "inference"),
@@ -85,7 +87,7 @@ def test_clients_have_fields_of_their_own() -> None:
 def test_the_difference_is_told() -> None:
     """Only of what people may set, and only what differs."""
     assert difference(KEY, changed(KEY, {"weight": 5, "tags": ["eu"], "tier": 0})) == (
-        '{"tags":[],"weight":1}',
+        '{"tags":[],"weight":100}',
         '{"tags":["eu"],"weight":5}',
     )
     assert difference(CLIENT, CLIENT) == ("", "")

@@ -96,6 +96,18 @@ async def test_a_management_key_never_serves(
         assert not (await keys.set_openrouter_state(record.id, KeyState.ENABLED, by="t")).serves
 
 
+async def test_a_revoked_key_stays_revoked(redis_server: RedisServer, probe: KeyProbe) -> None:
+    """It is known to strangers, and off at OpenRouter too: no hand here brings it back."""
+    async with worker(redis_server, probe) as keys:
+        record = (await keys.add_openrouter_key(KEY, label="x", by="t")).record
+        await keys.set_openrouter_state("x", KeyState.REVOKED, by="t")
+        for state in (KeyState.ENABLED, KeyState.DISABLED):
+            with pytest.raises(KeyRefused, match="leaked, and stays so"):
+                await keys.set_openrouter_state("x", state, by="t")
+        assert (await keys.set_openrouter_state("x", KeyState.REVOKED, by="t")).state is KeyState.REVOKED
+        await keys.delete_openrouter_key(record.id, by="t")
+
+
 async def test_what_nobody_could_say_is_found_out_later(
     redis_server: RedisServer, probe: KeyProbe, endpoint: KeyEndpoint, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -165,8 +165,11 @@ def test_weight_moves_over(weight: int, shares: list[tuple[int, int]]) -> None:
 
 def test_attributes_are_inherited() -> None:
     """All but what a key is by itself."""
-    names = inherited(RECORD)
-    assert changed(RECORD, names) == RECORD, "all of it can be set"
+    record = msgspec.structs.replace(RECORD, id="a" * 64, predecessors=tuple(f"{n:064x}" for n in range(100)))
+    names = inherited(record)
+    line = names["predecessors"]
+    assert line == (*record.predecessors[1:], record.id), "it answers for those before it too"
+    assert changed(record, names) == msgspec.structs.replace(record, predecessors=line), "all of it can be set"
     assert names["note"] == "n"
     assert not names.keys() & {"id", "sealed", "masked", "state", "kind", "rev", "added_at", "weight", "label"}
 

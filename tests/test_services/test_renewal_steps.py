@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from app.core.security import KeyRing, openrouter_key_id
-from app.models.keys import KeyState
+from app.models.keys import KeyKind, KeyState
 from app.models.renewal import Entry, Pace, Step
 from tests.redis_server import RedisServer
 from tests.simulator_thread import SimulatorThread, running_simulator
@@ -41,6 +42,14 @@ async def until(world: Gateway, entry: Entry, wanted: Step) -> Entry:
     return now
 
 
+def _shares(world: Gateway, old: str) -> Iterator[tuple[int, int | None]]:
+    """What the old key and each other inference key weigh at this moment."""
+    records = world.keys.openrouter_keys
+    coming = [key.weight for key in records.values() if key.id != old and key.kind is not KeyKind.MANAGEMENT]
+    for weight in coming or [None]:
+        yield records[old].weight, weight
+
+
 async def test_traffic_moves_over_by_weight(redis_server: RedisServer, upstream: SimulatorThread) -> None:
     """The successor inherits attributes, takes a growing share, and in the end the label."""
     async with gateway(redis_server.url, upstream.base_url) as world:
@@ -48,7 +57,12 @@ async def test_traffic_moves_over_by_weight(redis_server: RedisServer, upstream:
         changes: dict[str, Any] = {"weight": 100, "tags": ("team-a",), "max_rpm": 60, "tier": 2}
         await world.keys.update_openrouter_key(setting.key_id, changes, by="test")
         entry = await world.renewal.renew("main", by="test", pace=Pace(stage_s=60, quarantine_s=3))
+        seen: set[tuple[int, int | None]] = set()
+        world.keys.subscribe(lambda: seen.update(_shares(world, setting.key_id)))
         now = await until(world, entry, Step.SHIFT)
+        await asyncio.sleep(0.1)
+        assert {coming for _, coming in seen} <= {None, 10}, "it comes with its first share, never with a whole one"
+        assert world.keys.openrouter_keys[now.successor].predecessors == (setting.key_id,)
         shares = []
         while now.step is Step.SHIFT:
             records = world.keys.openrouter_keys
