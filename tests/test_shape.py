@@ -26,15 +26,17 @@ ARROWS = {
     "core": set(),
 }
 PURE = {
-    "affinity", "ask", "chooser", "cleaning", "credentials", "drift", "forecast", "gates", "incident", "judge",
-    "key_answer", "key_fields", "key_names", "key_picture", "key_rules", "money", "object_ids", "opening", "outliers",
-    "probe_schedule", "probe_verdict", "renewal_plan", "rescue", "routes", "selection", "shortage", "skins", "splice",
-    "sse", "upstream_error", "upstream_words", "wire",
+    "addresses", "affinity", "alert_rules", "ask", "cells", "chooser", "cleaning", "credentials", "drift", "endpoints",
+    "forecast", "gates", "incident", "inject", "judge", "key_answer", "key_fields", "key_names", "key_picture",
+    "key_rules", "limit_plan", "limit_words", "money", "namespaces", "object_ids", "opening", "outliers",
+    "probe_schedule", "probe_verdict", "reconcile_plan", "renewal_plan", "rescue", "routes", "selection",
+    "settle_records", "shortage", "skins", "splice", "sse", "terms", "upstream_error",
+    "upstream_words", "usage", "wire",
 }  # fmt: skip
 WEB_FRAMEWORKS = {"fastapi", "starlette", "jinja2", "uvicorn"}
 ONLY_IN = {
     "redis": {"core/redis.py"},
-    "httpx2": {"services/upstream_api.py"},
+    "httpx2": {"services/upstream_api.py", "services/webhooks.py"},
     "socket": {"transport", "core/embedded.py", "core/redis.py", "server.py"},
     "httptools": {"transport", "api/server_protocol.py"},
 }

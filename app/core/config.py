@@ -11,7 +11,6 @@ import difflib
 import ipaddress
 import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping
 from functools import cached_property
@@ -40,10 +39,12 @@ _GROUPS: Final = {
     "Limits on requests": "max_body_bytes",
     "Calls to OpenRouter": "connect_timeout_s",
     "The pool of OpenRouter keys": "pool_strategy",
+    "Money and limits": "without_redis_rates",
 }
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Words = Annotated[tuple[str, ...], NoDecode]
+Percents = Annotated[tuple[int, ...], NoDecode]
 
 
 class SettingsError(Exception):
@@ -146,6 +147,27 @@ class Settings(BaseSettings):
     rotate_before_expiry_days: int = Field(7, ge=0, le=365, description="Renew managed keys this long before they end.")
     rotate_quarantine_h: float = Field(24, ge=0, le=8760, description="Time a renewed key stays disabled, not deleted.")
 
+    without_redis_rates: Literal["share", "allow", "refuse"] = Field(
+        "share", description="Rates while Redis is away. share: each worker allows its part of the limit."
+    )
+    without_redis_budgets: Literal["remainder", "refuse"] = Field(
+        "remainder",
+        description="Money limits while Redis is away. remainder: go on with what was last known to be left.",
+    )
+    journal_sync: Literal["second", "always"] = Field(
+        "second",
+        description="When the journal of unsettled calls is on disk. always: before the first byte of each answer. "
+        "second: within a second; only a power cut can lose it.",
+    )
+    ledger_entries: int = Field(200_000, ge=1000, le=100_000_000, description="Most calls kept one by one in Redis.")
+    ledger_days: int = Field(30, ge=1, le=3650, description="Longest time that single calls are kept.")
+    keep_bodies_h: float = Field(24, gt=0, le=8760, description="Life of kept bodies, for clients that have them kept.")
+    alert_at: Percents = Field((50, 80, 95), description="Percents of a money limit at which somebody is told.")
+    webhook_url: str = Field("", description="Where alerts are sent. Empty: nowhere.")
+    webhook_secret: SecretStr = Field(SecretStr(""), description="Signs alerts (Standard Webhooks): whsec_<base64>.")
+    webhook_to_private: bool = Field(False, description="Alerts may go to addresses of the own network.")
+    reconcile_at_h: int = Field(2, ge=0, le=23, description="Hour (UTC) of the nightly comparison with OpenRouter.")
+
     @cached_property
     def upstream(self) -> UpstreamUrl:
         return parse_upstream(self.openrouter_base_url, allow_plain_http=self.allow_plain_http_upstream)
@@ -159,7 +181,9 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "move_account_on", mode="before")
+    @field_validator(
+        "allowed_hosts", "allowed_origins", "trusted_proxies", "move_account_on", "alert_at", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
@@ -237,7 +261,14 @@ class Settings(BaseSettings):
             raise ValueError(f"must be some of {', '.join(sorted(MOVABLE))}, separated by commas")
         return value
 
-    @field_validator("public_url")
+    @field_validator("alert_at")
+    @classmethod
+    def _percents(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 < percent <= 100 for percent in value):
+            raise ValueError("must be whole numbers from 1 to 100, separated by commas")
+        return tuple(sorted(set(value)))
+
+    @field_validator("public_url", "webhook_url")
     @classmethod
     def _usable_public_url(cls, value: str) -> str:
         if value:
@@ -297,41 +328,6 @@ def _stranger(name: str, known: set[str]) -> str:
     return f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else ".")
 
 
-def resolve_session_secret(settings: Settings) -> SecretStr:
-    """The setting, or else the secret kept in DATA_DIR/session-secret, made there at the first start."""
-    if settings.session_secret_key.get_secret_value():
-        return settings.session_secret_key
-    path = settings.data_dir / "session-secret"
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            _create_secret(path)
-        path.chmod(0o600)
-        secret = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"DATA_DIR: the session secret cannot be kept there ({type(error).__name__})") from None
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        raise SettingsError("DATA_DIR/session-secret is damaged: restore it, or set SESSION_SECRET_KEY")
-    return SecretStr(secret)
-
-
-def _create_secret(path: Path) -> None:
-    """Linked into place whole, so that neither a crash nor a racing worker leaves half a secret."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return  # another worker was faster: its secret counts
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def env_example() -> str:
     """The text of `.env.example`."""
     lines = ["# Every setting of the gateway with its default. Copy this file to .env and change what you need.",
@@ -351,6 +347,8 @@ def _example_value(name: str, default: object) -> str:
         return ""
     if isinstance(default, Path):
         return f"./{default}"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

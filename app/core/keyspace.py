@@ -7,7 +7,9 @@ from __future__ import annotations
 
 
 class Keyspace:
-    """`{state}` holds what one script changes together; owners and catalogues spread over the cluster."""
+    """`{state}` holds what one script changes together, `{books}` what one admission or settlement does; owners and
+    catalogues spread over the cluster.
+    """
 
     __slots__ = (
         "_prefix",
@@ -69,3 +71,6 @@ class Keyspace:
 
     def spent(self, client_id: str, period: str) -> str:
         return f"{self._prefix}:spent:{{{client_id}}}:{period}"
+
+    def books(self, *parts: str) -> str:
+        return f"{self._prefix}:{{books}}:{':'.join(parts)}"

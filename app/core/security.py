@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from app.core.config import MIN_SECRET_CHARACTERS, Settings, SettingsError, resolve_session_secret
+from app.core.config import MIN_SECRET_CHARACTERS, Settings, SettingsError
+from app.core.session_secret import resolve_session_secret
 
 CLIENT_PREFIX: Final = "gw_live_"
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

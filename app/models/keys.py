@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from app.models.limits import Terms
+
 
 class KeyState(StrEnum):
     ENABLED = "enabled"
@@ -61,7 +63,15 @@ class OpenRouterKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return self.state is KeyState.ENABLED and self.kind is not KeyKind.MANAGEMENT
 
 
-class ClientKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OldSecret(msgspec.Struct, frozen=True):
+    """A secret that was replaced, and goes on being good until a time."""
+
+    digest: str
+    masked: str
+    until_s: float
+
+
+class ClientKey(Terms, frozen=True, kw_only=True, omit_defaults=True):
     """A caller of the gateway. `digest` is the keyed hash (hex) of its secret, `masked` what people may see."""
 
     id: str
@@ -69,9 +79,12 @@ class ClientKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str
     masked: str
     owner: str = ""
+    group: str = ""
+    """A group's id, or empty."""
     state: KeyState = KeyState.ENABLED
     created_at: float = 0.0
     expires_at: float | None = None
+    old_secrets: tuple[OldSecret, ...] = ()
     tags: tuple[str, ...] = ()
     """Its calls run only on keys with one of these tags; none: on any key."""
     trace: bool = False

@@ -36,6 +36,7 @@ def test_what_one_change_touches_shares_a_slot() -> None:
         (KEYS.fence("probes"), "gw:{state}:fence:probes"),
         (KEYS.lock("models"), "gw:lock:{models}"),
         (KEYS.spent("c1", "day"), "gw:spent:{c1}:day"),
+        (KEYS.books("spent", "c:ck_1", "total"), "gw:{books}:spent:c:ck_1:total"),
     ],
 )
 def test_names(made: str, name: str) -> None:

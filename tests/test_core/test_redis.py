@@ -253,14 +253,15 @@ async def test_kill_nine_and_restart(redis_server: RedisServer) -> None:
         assert (await change(redis, "{}"))[0] == b"ok"
 
 
-async def test_idle_connections_survive_a_restart(redis_server: RedisServer, redis: RedisManager) -> None:
+async def test_idle_connections_survive_a_restart(redis_server: RedisServer) -> None:
     """A restart between two calls costs the second one nothing: dead connections are noticed before use."""
-    await asyncio.gather(*(redis.command("PING") for _ in range(50)))
-    redis_server.kill()
-    redis_server.start()
-    await asyncio.sleep(0.05)
+    async with connected(redis_server.url, timeout_s=BOUND_S) as redis:
+        await asyncio.gather(*(redis.command("PING") for _ in range(50)))
+        redis_server.kill()
+        redis_server.start()
+        await asyncio.sleep(0.05)
 
-    assert await asyncio.gather(*(redis.command("INCR", "n") for _ in range(50))) is not None
+        assert await asyncio.gather(*(redis.command("INCR", "n") for _ in range(50))) is not None
 
 
 @pytest.fixture

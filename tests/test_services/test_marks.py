@@ -23,7 +23,7 @@ WALL_S = SystemClock().wall_s()
 
 
 def mark(
-    subject: str = "k", kind: MarkKind = MarkKind.COOL, *, lasts_s: float = 600, at_s: float = WALL_S, **other: str
+    subject: str = "k", kind: MarkKind = MarkKind.COOL, *, lasts_s: float = 60_000, at_s: float = WALL_S, **other: str
 ) -> Mark:
     return Mark(
         scope=Scope(other.get("scope", "key")),
@@ -70,12 +70,12 @@ async def test_workers_share_marks(redis_server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "stays"),
     [
-        (mark(), mark(lasts_s=900), 2),
-        (mark(lasts_s=900), mark(), 1),
-        (mark(kind=MarkKind.CHECK), mark(lasts_s=900), 1),
-        (mark(), mark(kind=MarkKind.CHECK, lasts_s=300), 2),
-        (mark(kind=MarkKind.SPENT), mark(kind=MarkKind.CHECK, lasts_s=900), 1),
-        (mark(kind=MarkKind.SPENT, lasts_s=900), mark(kind=MarkKind.DISABLED, lasts_s=300), 2),
+        (mark(), mark(lasts_s=90_000), 2),
+        (mark(lasts_s=90_000), mark(), 1),
+        (mark(kind=MarkKind.CHECK), mark(lasts_s=90_000), 1),
+        (mark(), mark(kind=MarkKind.CHECK, lasts_s=30_000), 2),
+        (mark(kind=MarkKind.SPENT), mark(kind=MarkKind.CHECK, lasts_s=90_000), 1),
+        (mark(kind=MarkKind.SPENT, lasts_s=90_000), mark(kind=MarkKind.DISABLED, lasts_s=30_000), 2),
     ],
 )
 async def test_the_graver_mark_stays(redis_server: RedisServer, first: Mark, second: Mark, stays: int) -> None:
@@ -100,12 +100,12 @@ async def test_nothing_is_lost_in_an_outage(redis_server: RedisServer) -> None:
         redis_server.kill()
         one.put([mark("k"), mark("l")])
         one.clear(Scope.KEY, "gone", "test")
-        one.put([mark("gone", lasts_s=300)])
+        one.put([mark("gone", lasts_s=30_000)])
         await asyncio.sleep(0.3)
         assert {found.subject for found in one.in_force()} == {"k", "l", "gone"}
         redis_server.start()
         await until(lambda: {found.subject for found in two.in_force()} == {"k", "l", "gone"})
-        assert two.find(Scope.KEY, "gone") == mark("gone", lasts_s=300), "the clearing came before the new mark"
+        assert two.find(Scope.KEY, "gone") == mark("gone", lasts_s=30_000), "the clearing came before the new mark"
 
 
 async def test_what_was_learnt_before_clears_nothing_set_after(redis_server: RedisServer) -> None:
