@@ -62,6 +62,7 @@ class Pool:
         self._keys: dict[str, PoolKey] = {}
         self._leaving: dict[str, PoolKey] = {}
         self._by_hand: dict[str, str] = {}
+        self._heirs: dict[str, str] = {}
         self._facts: Mapping[str, KeyFacts] = {}
         self._gates = Gates()
         self._ruled = self._capped = False
@@ -94,6 +95,7 @@ class Pool:
         known = self._leaving | self._keys
         self._leaving = {key_id: key for key_id, key in known.items() if key.in_flight and key_id not in keys}
         self._by_hand = {record.id: record.account for record in serving if record.account}
+        self._heirs = {old: record.id for record in serving for old in record.predecessors}
         self._keys = keys
         self._renew()
 
@@ -136,6 +138,10 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def heir(self, key_id: str) -> PoolKey | None:
+        """Who answers for what this key has made: itself, or the key that it was renewed into."""
+        return self._keys.get(key_id) or self._keys.get(self._heirs.get(key_id, ""))
 
     def get(self, key_id: str) -> PoolKey | None:
         """One certain key, whatever its load or marks, if it still serves."""

@@ -249,7 +249,7 @@ class Proxy:
                 self._tell_way(call, wanted, tried)
                 raise self._pool.empty(wanted, tried)
             return key
-        key = self._pool.get(owner.key_id)
+        key = self._pool.heir(owner.key_id)
         if key is None:
             raise GatewayError(
                 404, "not_found", "The OpenRouter key that made this object is no longer in use.", fault=Fault.GATEWAY

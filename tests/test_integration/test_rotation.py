@@ -126,10 +126,12 @@ def test_drift_is_listed_and_a_leak_is_closed(own_gateway: GatewayMaker, upstrea
 
 def test_a_renewal_goes_on_after_kill_9(own_gateway: GatewayMaker, upstream: SimulatorThread) -> None:
     """The gateway dies in the middle of two renewals: one shares its traffic, the new key of the other nobody has seen.
-    The next start ends both, with one key for each and its secret at hand.
+    The next start ends both, with one key for each and its secret at hand. What the old keys made stays its maker's.
     """
     gateway, ids = stocked(own_gateway, upstream, "first", "second")
     client = gateway.create_client("kill")
+    with OpenAI(base_url=gateway.base_url, api_key=client.key, max_retries=0) as sdk:
+        made = sdk.files.create(file=("notes.txt", b"kept"), purpose="user_data")
     world = upstream.simulator.world
 
     def successor(name: str) -> str:
@@ -154,4 +156,5 @@ def test_a_renewal_goes_on_after_kill_9(own_gateway: GatewayMaker, upstream: Sim
     with OpenAI(base_url=gateway.base_url, api_key=client.key, max_retries=0) as sdk:
         for _ in range(4):
             assert sdk.chat.completions.create(model=CHAT_MODEL, messages=[{"role": "user", "content": "Hi"}]).id
+        assert sdk.files.content(made.id).read() == b"kept"
     assert {row["key_hash"] for row in upstream.control("bill")["rows"]} <= new

@@ -130,6 +130,17 @@ def test_a_key_that_leaves_is_counted_until_its_last_call() -> None:
     assert rig.key("a") is not key
 
 
+def test_an_heir_answers_for_its_forerunners() -> None:
+    """As soon as they have left the pool, and along the whole line of renewals."""
+    heir = record("c", predecessors=("a", "b"))
+    rig = Rig("b", heir)
+    assert rig.pool.heir("b") is rig.key("b")
+    rig.have(heir)
+    assert rig.pool.heir("a") is rig.pool.heir("b") is rig.pool.heir("c") is rig.key("c")
+    rig.have("d")
+    assert rig.pool.heir("a") is rig.pool.heir("c") is None
+
+
 @pytest.mark.parametrize(
     ("scope", "subject", "ready", "ready_free"),
     [
