@@ -263,4 +263,7 @@ async def clear_mark(redis: RedisManager, clock: Clock, scope: Scope, subject: s
     """Takes one mark away for somebody who has no `Marks` of his own. Raises RedisUnavailable."""
     marks = Marks(redis, clock)
     marks.clear(scope, subject, by)
-    await marks.flush()
+    try:
+        await marks.flush()
+    finally:
+        await marks.close()

@@ -239,9 +239,17 @@ async def test_a_cancelled_waiter_passes_on_what_it_was_given(turns: int) -> Non
 
 async def test_closing_ends_everything() -> None:
     """Who holds, who waits and who comes later all get an error at once."""
-    gate = asyncio.Event()
-    async with talking_to(gated(gate), max_connections=2) as (upstream, server):
+    arrived = asyncio.Semaphore(0)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        arrived.release()
+        await reader.read()
+
+    async with talking_to(script, max_connections=2) as (upstream, server):
         tasks = [spawn(upstream) for _ in range(3)]
+        await arrived.acquire()
+        await arrived.acquire()
         await settled(upstream, "0 idle, 2 active, 1 waiting>")
         await upstream.close()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -250,7 +258,6 @@ async def test_closing_ends_everything() -> None:
         with pytest.raises(ConnectError, match=r"^connect: pool_closed$"):
             await call(upstream)
         assert state(upstream) == "0 idle, 0 active, 0 waiting>"
-        gate.set()
         async with asyncio.timeout(5):
             while server.open:
                 await asyncio.sleep(0.005)
