@@ -6,89 +6,15 @@ Pure: bytes in, facts out; it never changes, delays or judges what flows. Anythi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Protocol
 
-import msgspec
+from app.models.usage import Usage as Usage
+from app.services.usage import Figures, figures_in, merged, usage_in, usage_of
 
-NANO = 1_000_000_000
-_TELLING = re.compile(rb'"usage"|\[DONE\]|message_stop')
 _LAST_EVENT = re.compile(rb"^(?:data: ?\[DONE\]|event: ?message_stop)\r?$", re.MULTILINE)
 _MOST_KEPT = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an answer says that it cost. `cost_nano` is in nano-dollars, None where the answer names no cost."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_nano: int | None = None
-
-
-class _UsageText(msgspec.Struct):
-    """`usage` in the words of all skins: chat and embeddings say prompt/completion, Responses and Messages
-    input/output.
-    """
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost: Decimal | None = None
-
-
-class _Inner(msgspec.Struct):
-    usage: _UsageText | None = None
-
-
-class _Outer(msgspec.Struct):
-    """Where `usage` may stand: at the top, or inside the Responses event or the Messages start that carries it."""
-
-    usage: _UsageText | None = None
-    response: _Inner | None = None
-    message: _Inner | None = None
-
-
-_decoder = msgspec.json.Decoder(_Outer)
-
-
-def usage_in(text: bytes) -> Usage | None:
-    """The usage that a JSON object reports, if it does so in a form worth trusting (whole and not negative)."""
-    start = text.rfind(b'"usage"')
-    if start < 0:
-        return None
-    try:
-        # Usually it is the last member. If the rest is whole by itself, then it is a member of the outermost object:
-        # in a string its quotes would be escaped, and deeper down a brace would be left over.
-        outer: _Outer | None = _decoder.decode(b"{" + text[start:])
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        outer = _decoded(text)
-    if outer is None:
-        return None
-    found = outer.usage
-    for inner in (outer.response, outer.message):
-        if found is None and inner is not None:
-            found = inner.usage
-    return None if found is None else _usage(found)
-
-
-def _decoded(text: bytes) -> _Outer | None:
-    try:
-        return _decoder.decode(text)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
-
-
-def _usage(text: _UsageText) -> Usage:
-    cost = text.cost
-    trusted = cost is not None and cost.is_finite() and 0 <= cost < 1_000_000
-    return Usage(
-        input_tokens=max(0, text.prompt_tokens or text.input_tokens or 0),
-        output_tokens=max(0, text.completion_tokens or text.output_tokens or 0),
-        cost_nano=int((cost * NANO).to_integral_value()) if cost is not None and trusted else None,
-    )
+_END_KEPT = 64 * 1024
+"""Of what is too long to be kept: usage stands at the end of a picture's event and of a long answer."""
 
 
 class Scanner(Protocol):
@@ -109,35 +35,56 @@ class Scanner(Protocol):
 class SseScanner:
     """Follows a stream of server-sent events, whatever its line ends and wherever its pieces are cut."""
 
-    __slots__ = ("_rest", "_tail", "_usage_line", "finished")
+    __slots__ = ("_figures", "_rest", "_size", "_tail", "finished")
 
     def __init__(self) -> None:
         self.finished = False
-        self._rest = b""
-        self._usage_line = b""
+        self._figures: Figures | None = None
+        self._rest: list[bytes] = []
+        """The pieces of a line that has not ended yet."""
+        self._size = 0
         self._tail = b"\n\n"
 
     def feed(self, piece: bytes) -> None:
-        if not self._rest and piece.endswith(b"\n\n") and not _TELLING.search(piece):
+        if (
+            not self._rest
+            and piece.endswith(b"\n\n")
+            and b'"usage"' not in piece
+            and b"[DONE]" not in piece
+            and b"message_stop" not in piece
+        ):
             self._tail = b"\n\n"  # the usual piece: whole events of which nothing is wanted
             return
-        text = self._rest + piece if self._rest else piece
-        end = text.rfind(b"\n") + 1
-        if b'"usage"' in text:
-            for line in text[:end].split(b"\n"):
-                if b'"usage"' in line and line.startswith(b"data:"):
-                    self._usage_line = line
-        if b"[DONE]" in text or b"message_stop" in text:
-            self.finished = self.finished or _LAST_EVENT.search(text[:end]) is not None
+        end = piece.rfind(b"\n") + 1
         if end:
-            self._tail = (self._tail + text[:end])[-4:] if end < 4 else text[end - 4 : end]
-        self._rest = text[end:]
-        if len(self._rest) > _MOST_KEPT:
-            self._rest, self._tail = b"", b"-"  # too long to be kept, and still in the middle of an event
+            self._lines(b"".join((*self._rest, piece[:end])))
+            self._rest.clear()
+            self._size = 0
+        if end < len(piece):
+            self._rest.append(piece[end:])
+            self._size += len(piece) - end
+            if self._size > _MOST_KEPT:
+                self._shorten()
+
+    def _lines(self, text: bytes) -> None:
+        """Lines that are whole."""
+        if b'"usage"' in text:
+            for line in text.split(b"\n"):
+                if b'"usage"' in line and line.startswith(b"data:") and (found := figures_in(line[5:])) is not None:
+                    self._figures = merged(self._figures, found)
+        if not self.finished and (b"[DONE]" in text or b"message_stop" in text):
+            self.finished = _LAST_EVENT.search(text) is not None
+        self._tail = text[-4:] if len(text) >= 4 else (self._tail + text)[-4:]
+
+    def _shorten(self) -> None:
+        """Forgets the middle of a line that is too long."""
+        text = b"".join(self._rest)
+        self._rest = [text[:5], text[-_END_KEPT:]]
+        self._size = sum(map(len, self._rest))
 
     @property
     def usage(self) -> Usage | None:
-        return usage_in(self._usage_line[5:]) if self._usage_line else None
+        return None if self._figures is None else usage_of(self._figures)
 
     @property
     def between_events(self) -> bool:
@@ -146,7 +93,7 @@ class SseScanner:
 
 
 class JsonScanner:
-    """Keeps a copy of a JSON answer, up to a bound, and reads it when asked."""
+    """Keeps a copy of a JSON answer, of a very long one the end, and reads it when asked."""
 
     __slots__ = ("_pieces", "_size")
 
@@ -155,13 +102,15 @@ class JsonScanner:
         self._size = 0
 
     def feed(self, piece: bytes) -> None:
+        self._pieces.append(piece)
         self._size += len(piece)
-        if self._size <= _MOST_KEPT:
-            self._pieces.append(piece)
+        if self._size > _MOST_KEPT:
+            self._pieces = [b"".join(self._pieces)[-_END_KEPT:]]
+            self._size = len(self._pieces[0])
 
     @property
     def usage(self) -> Usage | None:
-        return usage_in(b"".join(self._pieces)) if 0 < self._size <= _MOST_KEPT else None
+        return usage_in(b"".join(self._pieces))
 
     @property
     def between_events(self) -> bool:

@@ -13,10 +13,9 @@ from app.core.redis import RedisUnavailable
 from app.middleware.facts import Facts
 from app.models.exchange import Outcome
 from app.models.keys import ClientKey
-from app.models.usage import Spent
+from app.models.usage import Spent, Usage
 from app.services.answers import AnswerCutError
 from app.services.fetch import Fetched
-from app.services.sse import Usage
 
 ALICE = ClientKey(id="alice", name="Alice", digest="", masked="gw_live_…abcd")
 
@@ -33,7 +32,7 @@ class Parts:
     async def serve(self, call: Any, caller: Any) -> None:
         self.base = call.public_base
         call.outcome, call.status, call.tries = Outcome.SERVED, 200, [("k", "200")]
-        call.usage = Usage(1, 2, 30)
+        call.usage = Usage(input_tokens=1, output_tokens=2, cost_nano=30)
         await caller.begin(200, [])
         if self.cut:
             call.outcome = Outcome.FAILED

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.models.usage import Usage
 from app.services import sse
-from app.services.sse import JsonScanner, NoScanner, SseScanner, Usage, usage_in
+from app.services.sse import JsonScanner, NoScanner, SseScanner
 
 CHAT = (
     b": OPENROUTER PROCESSING\n\n"
@@ -22,10 +23,12 @@ RESPONSES = (
     b'data: {"type":"response.completed","response":{"usage":{"input_tokens":5,"output_tokens":2,"cost":0.25}}}\n\n'
 )
 MESSAGES = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":0}}}\n\n'
+    b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":0,'
+    b'"cache_read_input_tokens":40}}}\n\n'
     b'event: message_delta\ndata: {"type":"message_delta","usage":{"input_tokens":9,"output_tokens":4,'
     b'"cost":0.000001}}\n\n'
 )
+CHAT_USAGE = Usage(input_tokens=7, output_tokens=3, cost_nano=140)
 
 
 @given(st.lists(st.integers(0, len(CHAT)), max_size=12), st.sampled_from([b"\n", b"\r\n"]))
@@ -38,13 +41,19 @@ def test_usage_is_found_wherever_the_stream_is_cut(cuts: list[int], line_end: by
     for start, end in itertools.pairwise(places):
         scanner.feed(text[start:end])
 
-    assert Usage(7, 3, 140) == scanner.usage
+    assert scanner.usage == CHAT_USAGE
     assert scanner.between_events
 
 
-@pytest.mark.parametrize(("stream", "usage"), [(RESPONSES, Usage(5, 2, 250_000_000)), (MESSAGES, Usage(9, 4, 1000))])
+@pytest.mark.parametrize(
+    ("stream", "usage"),
+    [
+        (RESPONSES, Usage(input_tokens=5, output_tokens=2, cost_nano=250_000_000)),
+        (MESSAGES, Usage(input_tokens=49, output_tokens=4, cached_tokens=40, cost_nano=1000)),
+    ],
+)
 def test_every_skin_tells_its_usage(stream: bytes, usage: Usage) -> None:
-    """Responses carry it inside the response, Messages in the last delta."""
+    """Responses carry it inside the response, Messages in the start and the last delta together."""
     scanner = SseScanner()
     scanner.feed(stream)
 
@@ -72,34 +81,34 @@ def test_event_borders(text: bytes, between: bool) -> None:
     assert between == whole.between_events == bytewise.between_events
 
 
-@pytest.mark.parametrize(
-    ("text", "usage"),
-    [
-        (b'{"usage":{"prompt_tokens":1,"completion_tokens":2,"cost":0.000000001}}', Usage(1, 2, 1)),
-        (b'\n         \n{"usage":{"total_tokens":4,"cost":0}}', Usage(0, 0, 0)),
-        (b'{"usage":{"prompt_tokens":1}}', Usage(1, 0, None)),
-        (b'{"usage":{"cost":-1}}', Usage(0, 0, None)),
-        (b'{"usage":{"cost":1e30}}', Usage(0, 0, None)),
-        (b'{"usage":{"prompt_tokens":-5}}', Usage(0, 0, None)),
-        (b'{"usage":{"cost":"x"}}', None),
-        (b'{"choices":[]}', None),
-        (b"[]", None),
-        (b"{", None),
-    ],
-)
-def test_usage_is_exact_and_never_negative(text: bytes, usage: Usage | None) -> None:
-    """Costs are read as decimals to the nano-dollar; what cannot be trusted is not counted."""
-    assert usage == usage_in(text)
-
-
 def test_a_json_answer_is_read_whole() -> None:
     """Heartbeats and pieces do not matter."""
     scanner = JsonScanner()
     for piece in (b"\n         \n", b'{"usage":{"cost"', b":0.5}}"):
         scanner.feed(piece)
 
-    assert Usage(0, 0, 500_000_000) == scanner.usage
+    assert scanner.usage == Usage(cost_nano=500_000_000)
     assert not scanner.between_events
+    assert not scanner.finished
+
+
+def test_of_a_very_long_answer_the_end_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures come first and usage last; what is kept stays bounded."""
+    monkeypatch.setattr(sse, "_MOST_KEPT", 1000)
+    monkeypatch.setattr(sse, "_END_KEPT", 100)
+    scanner = JsonScanner()
+    for piece in (b'{"data":[{"b64_json":"', *[b"A" * 300] * 20, b'"}],"usage":{"cost":0.04}', b"}\n"):
+        scanner.feed(piece)
+
+    assert scanner.usage == Usage(cost_nano=40_000_000)
+    scanner.feed(b"A" * 2000)
+    assert scanner.usage is None
+
+
+def test_an_empty_answer_has_no_usage() -> None:
+    """Nothing fed, nothing found."""
+    assert JsonScanner().usage is None
+    assert SseScanner().usage is None
 
 
 def test_nothing_is_read_from_other_answers() -> None:
@@ -109,6 +118,7 @@ def test_nothing_is_read_from_other_answers() -> None:
 
     assert scanner.usage is None
     assert not scanner.between_events
+    assert not scanner.finished
 
 
 def test_a_line_without_end_is_not_kept() -> None:
@@ -118,7 +128,39 @@ def test_a_line_without_end_is_not_kept() -> None:
         scanner.feed(b"x" * 1024 * 1024)
     scanner.feed(b"\n\n" + CHAT)
 
-    assert Usage(7, 3, 140) == scanner.usage
+    assert scanner.usage == CHAT_USAGE
+
+
+def test_the_usage_of_a_picture_too_long_to_keep_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands at the end of the event, wherever its pieces are cut."""
+    monkeypatch.setattr(sse, "_MOST_KEPT", 1000)
+    monkeypatch.setattr(sse, "_END_KEPT", 100)
+    event = b'data: {"b64_json":"' + b"A" * 6000 + b'","usage":{"cost":0.04}}\n\n'
+    for size in (1, 7, 997, 1001, 7000):
+        scanner = SseScanner()
+        for start in range(0, len(event), size):
+            scanner.feed(event[start : start + size])
+
+        assert scanner.usage == Usage(cost_nano=40_000_000)
+        assert scanner.between_events
+
+
+def test_a_picture_before_the_usage_does_not_hide_it() -> None:
+    """A stream may send its usage with each picture: it is one figure, said again."""
+    scanner = SseScanner()
+    for _ in range(3):
+        scanner.feed(b'data: {"b64_json":"aGk=","usage":{"completion_tokens":4175,"cost":0.04}}\n\n')
+
+    assert scanner.usage == Usage(output_tokens=4175, cost_nano=40_000_000)
+
+
+def test_a_word_in_an_event_does_not_replace_the_usage() -> None:
+    """Only an object that stands where usage belongs is one."""
+    scanner = SseScanner()
+    scanner.feed(CHAT)
+    scanner.feed(b'data: {"item":{"usage":{"cost":5}}}\n\ndata: {"usage":null}\n\n')
+
+    assert scanner.usage == CHAT_USAGE
 
 
 def test_a_line_too_long_to_keep_is_still_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
