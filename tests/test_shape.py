@@ -27,10 +27,10 @@ ARROWS = {
 }
 PURE = {
     "addresses", "affinity", "alert_rules", "ask", "cells", "chooser", "cleaning", "credentials", "drift", "endpoints",
-    "forecast", "gates", "incident", "inject", "judge", "key_answer", "key_fields", "key_names", "key_picture",
-    "key_rules", "limit_plan", "limit_words", "money", "namespaces", "object_ids", "opening", "outliers",
-    "probe_schedule", "probe_verdict", "reconcile_plan", "renewal_plan", "rescue", "routes", "selection",
-    "settle_records", "shortage", "skins", "splice", "sse", "terms", "upstream_error",
+    "forecast", "gates", "incident", "inject", "insight_plan", "judge", "key_answer", "key_fields", "key_names",
+    "key_picture", "key_rules", "ledger_filter", "limit_plan", "limit_words", "money", "namespaces", "object_ids",
+    "opening", "outliers", "period", "probe_schedule", "probe_verdict", "reconcile_plan", "renewal_plan", "rescue",
+    "routes", "selection", "settle_records", "shortage", "skins", "splice", "sse", "terms", "upstream_error",
     "upstream_words", "usage", "wire",
 }  # fmt: skip
 WEB_FRAMEWORKS = {"fastapi", "starlette", "jinja2", "uvicorn"}

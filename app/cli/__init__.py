@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import clients, keys, pool, rotation
+from app.cli import clients, keys, pool, requests, rotation
 from app.cli.output import USAGE, CommandFailed, note, say
 from app.cli.serve import serve
+from app.cli.usage import usage
 
 _INTERRUPTED = 130
 _SECRET = re.compile(r"sk-or-[A-Za-z0-9_-]{20,}|gw_live_[A-Za-z0-9]{20,}")
@@ -31,6 +32,8 @@ for _name, _command in rotation.COMMANDS.items():
 app.add_typer(keys.app, name="keys")
 app.add_typer(clients.app, name="clients")
 app.add_typer(pool.app, name="pool")
+app.add_typer(requests.app, name="requests")
+app.command("usage")(usage)
 app.command("serve")(serve)
 
 

@@ -1,0 +1,131 @@
+"""Calls and sums as CSV and JSON lines, in pieces: a ledger of any length passes through a bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from app.models.ledger import Entry
+from app.services.cells import Figures
+from app.services.insight_plan import Answer
+from app.services.ledger_filter import Line
+
+_PIECE: Final = 64 * 1024
+_DOLLAR: Final = 10**9
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_COLUMNS: Final = tuple(
+    {"at_s": "at", "cost_nano": "cost_usd", "upstream_nano": "upstream_usd", "reserved_nano": "reserved_usd"}.get(
+        name, name
+    )
+    for name in Entry.__struct_fields__
+)
+
+
+def entry_view(entry: Entry) -> dict[str, Any]:
+    """An entry for programs: instants, and dollars as exact decimals in text."""
+    fields = {name: getattr(entry, name) for name in Entry.__struct_fields__}
+    view = dict(zip(_COLUMNS, fields.values(), strict=True))
+    view["at"] = instant(entry.at_s)
+    for name in ("cost", "upstream", "reserved"):
+        view[f"{name}_usd"] = dollars(fields[f"{name}_nano"])
+    view["tries"] = [{"key_id": one.key_id, "result": one.result, "ms": one.ms} for one in entry.tries]
+    view["flags"] = list(entry.flags)
+    return view
+
+
+def figures_view(figures: Figures) -> dict[str, Any]:
+    """Sums for programs."""
+    counted = ("served", "rescued", "failed", "refused", "left", "unknown")
+    tokens = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+    ended = max(1, figures.requests)
+    return {
+        "requests": figures.requests,
+        **{name: getattr(figures, name) for name in (*counted, *tokens)},
+        "cost_usd": dollars(figures.cost_nano),
+        "upstream_usd": dollars(figures.upstream_nano),
+        "first_token_ms": round(figures.first_token_ms / figures.first_tokens, 1) if figures.first_tokens else None,
+        "duration_ms": round(figures.duration_ms / ended, 1),
+        "overhead_ms": round(figures.overhead_us / ended / 1000, 3),
+    }
+
+
+async def jsonl(lines: AsyncIterator[Line]) -> AsyncIterator[bytes]:
+    """One JSON object a line."""
+    piece = bytearray()
+    async for line in lines:
+        piece += msgspec.json.encode(entry_view(line.entry)) + b"\n"
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+async def csv_lines(lines: AsyncIterator[Line]) -> AsyncIterator[bytes]:
+    """RFC 4180, with a line of headings."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    async for line in lines:
+        view = entry_view(line.entry)
+        view["tries"] = " ".join(f"{one.key_id}:{one.result}:{one.ms:g}" for one in line.entry.tries)
+        view["flags"] = " ".join(line.entry.flags)
+        writer.writerow([_safe(value) for value in view.values()])
+        if text.tell() >= _PIECE:
+            yield _taken(text)
+    yield _taken(text)
+
+
+def usage_csv(answer: Answer, names: Mapping[str, str] | None = None) -> Iterator[bytes]:
+    """The rows of an answer, or without a grouping its buckets of time."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    for row in _usage_rows(answer, names or {}):
+        writer.writerow([_safe(value) for value in row])
+        if text.tell() >= _PIECE:
+            yield _taken(text)
+    yield _taken(text)
+
+
+def _usage_rows(answer: Answer, names: Mapping[str, str]) -> Iterable[Sequence[Any]]:
+    headings = list(figures_view(Figures()))
+    if not answer.by:
+        yield ["since", *headings]
+        for start_s, figures in zip(answer.starts_s, answer.series, strict=True):
+            yield [instant(start_s), *figures_view(figures).values()]
+        return
+    yield [*answer.by, *headings]
+    for row in answer.rows:
+        yield [*(names.get(value, value) for value in row.values), *figures_view(row.figures).values()]
+
+
+def _taken(text: io.StringIO) -> bytes:
+    piece = text.getvalue().encode()
+    text.seek(0)
+    text.truncate()
+    return piece
+
+
+def _safe(value: Any) -> Any:
+    """A text that a spreadsheet does not take for a formula: callers choose names of models and users."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _number(value) else value
+
+
+def _number(text: str) -> bool:
+    return text.lstrip("-").replace(".", "", 1).isdigit()
+
+
+def dollars(nano: int) -> str:
+    """Exact, without zeros at the end."""
+    whole, rest = divmod(abs(nano), _DOLLAR)
+    sign = "-" if nano < 0 else ""
+    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def instant(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
