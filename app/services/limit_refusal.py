@@ -1,0 +1,115 @@
+"""What a caller hears whose call does not fit into a limit: which one, whose, how large, and when there is room again.
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import ceil
+from typing import Final
+
+from app.core.errors import Fault, GatewayError
+from app.models.limits import Limit, Span, Unit
+from app.services.limit_plan import Check, Checks
+from app.services.money import Whose, dollars
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_OF: Final = {
+    Whose.KEY: "This key's limit",
+    Whose.GROUP: "The limit of this key's group",
+    Whose.GATEWAY: "The gateway's limit",
+}
+_UNITS: Final = {
+    Unit.REQUESTS: "requests",
+    Unit.TOKENS: "tokens",
+    Unit.INPUT_TOKENS: "input tokens",
+    Unit.OUTPUT_TOKENS: "output tokens",
+    Unit.CONCURRENT: "concurrent requests",
+}
+_RUNNING_RETRY_S: Final = 1
+_NO_RETRY: Final = (b"x-should-retry", b"false")
+# A wait that is longer than this is no wait any more.
+_LONGEST_WAIT_S: Final = 60.0
+
+
+def in_words(limit: Limit, size: int) -> str:
+    """Such as "$25 per month for openai/*" or "60 requests per minute"."""
+    if limit.unit is Unit.USD:
+        what = f"${dollars(size)}" + (" in all" if limit.span is Span.TOTAL else f" per {limit.span}")
+    elif limit.unit is Unit.CONCURRENT:
+        what = f"{size} {_UNITS[limit.unit]}"
+    else:
+        what = f"{size} {_UNITS[limit.unit]} per {limit.span}"
+    return what + (f" for {limit.models}" if limit.models else "") + (" for each user" if limit.each_user else "")
+
+
+def refusal(check: Check, used: int, wanted: int, fits_at_s: float | None, now_s: float) -> GatewayError:
+    """`used` and `wanted` in the limit's unit; `fits_at_s`: when there is room again, where that is known."""
+    size = check.limit.size_at(now_s)
+    sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} is used up"
+    if check.limit.unit is Unit.USD:
+        return _no_money(check, f"{sentence}: ${dollars(max(0, size - used))} left", wanted, fits_at_s, now_s)
+    if check.limit.unit is Unit.CONCURRENT:
+        wait_s = float(_RUNNING_RETRY_S)
+        hint = "Wait until one of the running calls has ended."
+    else:
+        wait_s = max(1.0, (fits_at_s or now_s + 1) - now_s)
+        hint = f"There is room again in {ceil(wait_s)} s."
+    if wanted > size:
+        hint = f"This call alone counts {wanted}: send less, or ask for less with `max_tokens`."
+    return GatewayError(
+        429, "rate_limit_exceeded", f"{sentence}.", hint, fault=Fault.CLIENT,
+        headers=_told(size, size - used, now_s + wait_s) + _wait(wait_s),
+    )  # fmt: skip
+
+
+def _no_money(check: Check, sentence: str, wanted: int, resets_at_s: float | None, now_s: float) -> GatewayError:
+    until = "It does not begin anew by itself" if resets_at_s is None else f"It begins anew at {_instant(resets_at_s)}"
+    hint = f"{until}. This call may cost up to ${dollars(wanted)}: a lower `max_tokens` makes that less."
+    headers: Headers = (_NO_RETRY,)
+    if resets_at_s is not None:
+        headers += ((b"x-ratelimit-reset", b"%d" % int(resets_at_s * 1000)),)
+        headers += _wait(resets_at_s - now_s)[:1]
+    return GatewayError(402, "payment_required", f"{sentence}.", hint, fault=Fault.CLIENT, headers=headers)
+
+
+def _wait(wait_s: float) -> Headers:
+    told: Headers = ((b"retry-after", b"%d" % max(1, ceil(wait_s))),)
+    return told if wait_s <= _LONGEST_WAIT_S else (*told, _NO_RETRY)
+
+
+def _told(size: int, left: int, reset_s: float) -> Headers:
+    return (
+        (b"x-ratelimit-limit", b"%d" % size),
+        (b"x-ratelimit-remaining", b"%d" % max(0, left)),
+        (b"x-ratelimit-reset", b"%d" % int(reset_s * 1000)),
+    )
+
+
+def remaining(checks: Checks, used: Sequence[float], now_s: float) -> Headers:
+    """For an answer that was let in: the tightest limit on requests of its own key or group."""
+    if not checks.told:
+        return ()
+    states = [(check, check.limit.size_at(now_s), int(used[place])) for place, check in checks.told]
+    check, size, one = min(states, key=lambda state: (state[1] - state[2]) / max(1, state[1]))
+    return _told(size, size - one, now_s + SPAN_S[check.limit.span])
+
+
+SPAN_S: Final = {Span.MINUTE: 60.0, Span.HOUR: 3600.0, Span.DAY: 86_400.0}
+
+
+def unavailable() -> GatewayError:
+    return GatewayError(
+        503,
+        "limits_unavailable",
+        "The gateway cannot check this key's limits right now.",
+        "Try again in a moment.",
+        fault=Fault.GATEWAY,
+        headers=((b"retry-after", b"2"),),
+    )
+
+
+def _instant(at_s: float) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M} UTC"
