@@ -7,10 +7,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from math import inf
 from typing import Final
 
+from app.books_parts import BooksParts
 from app.core.clock import SystemClock
 from app.core.config import Settings, unknown_names
 from app.core.embedded import EmbeddedRedis, EmbeddedRedisError
@@ -18,10 +20,11 @@ from app.core.errors import Fault, GatewayError
 from app.core.logging import configure
 from app.core.redis import RedisManager, RedisUnavailable, redis_options
 from app.core.redis_checks import RedisRefused
-from app.core.security import keyrings
+from app.core.security import Secret, keyrings
 from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState
+from app.models.limits import Group
 from app.pool_parts import PoolParts
 from app.services.answers import Links
 from app.services.attempt import Attempts
@@ -36,7 +39,6 @@ from app.services.pool import Pool
 from app.services.proxy import Proxy, Rules
 from app.services.relay import Relay
 from app.services.rescue import Bounds
-from app.services.tally import Tally
 from app.transport import Origin, Timeouts, Upstream, tls_context
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ _GC_THRESHOLDS: Final = (20_000, 20, 50)
 
 
 class Gateway:
-    """The registry of live things. `proxy`, `catalogue` and `tally` exist from `start` to `close`."""
+    """The registry of live things. `proxy`, `catalogue` and `books` exist from `start` to `close`."""
 
     START_ERRORS: Final = (EmbeddedRedisError, RedisUnavailable, RedisRefused)
 
@@ -85,21 +87,30 @@ class Gateway:
         settings, prefix = self.settings, self.settings.upstream.prefix.encode()
         fetcher = Fetcher(upstream, prefix, self.pool, parts.marks, self.clock, max_tries=settings.max_attempts)
         owners = Owners(redis, tasks, self.clock)
-        self.tally = Tally(redis, tasks, self.clock)
         self.catalogue = Catalogue(redis, fetcher.get, self.clock, tasks, settings.catalogue_ttl_s)
+        books = self.books = BooksParts(settings, redis, tasks, self.clock)
+        await books.start(
+            self._stack,
+            parts.client,
+            self._ring,
+            price_list=self._price_list,
+            secret_of=self._secret_of,
+            groups=self.groups,
+        )
         self.proxy = Proxy(
             upstream,
             prefix,
             self.pool,
             parts.marks,
             Attempts(upstream, self.clock, hold_s=settings.first_token_wait_s),
-            Relay(owners, Links(upstream.origin, prefix), heartbeat_s=settings.heartbeat_s or inf),
+            Relay(owners, books.accounting, Links(upstream.origin, prefix), heartbeat_s=settings.heartbeat_s or inf),
             owners,
+            books.accounting,
             self.clock,
             rescue_rules(settings),
             self.outliers,
         )
-        self._stack.push_async_callback(_flush, owners, self.tally)
+        self._stack.push_async_callback(_flush, owners)
         # What lives as long as the process need not be looked through at every collection, least of all 100,000 keys.
         gc.collect()
         gc.freeze()
@@ -192,6 +203,22 @@ class Gateway:
             return None
         return self._keys.client_keys.get(client_id)
 
+    def groups(self) -> Mapping[str, Group]:
+        """Clients' groups as they are now, by id."""
+        return {} if self._keys is None else getattr(self._keys, "groups", {})
+
+    async def _price_list(self) -> bytes:
+        return (await self.catalogue.answer(b"/v1/models?output_modalities=all", [])).body
+
+    def _secret_of(self, key_id: str) -> Secret | None:
+        """Of the key that answers for what this one has made."""
+        heir = self.pool.heir(key_id)
+        keys = self._keys
+        if keys is None:
+            return None
+        name = key_id if heir is None else heir.id
+        return keys.secret_of(name) if name in keys.openrouter_keys else None
+
     async def look(self) -> Health:
         """How everything feels at this moment."""
         keys = self._keys
@@ -228,9 +255,8 @@ def rescue_rules(settings: Settings) -> Rules:
     )
 
 
-async def _flush(owners: Owners, tally: Tally) -> None:
+async def _flush(owners: Owners) -> None:
     try:
         await owners.flush()
-        await tally.flush()
     except RedisUnavailable:
         log.warning("pending marks lost", extra={"detail": "Redis did not answer while the gateway was stopping"})

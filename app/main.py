@@ -77,11 +77,17 @@ class Planes:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         gateway = self.gateway
-        plane = DataPlane(gateway.proxy, gateway.catalogue, gateway.tally, public_url=gateway.settings.public_url)
+        plane = DataPlane(
+            gateway.proxy,
+            gateway.catalogue,
+            gateway.books.tally,
+            gateway.groups,
+            gateway.clock,
+            public_url=gateway.settings.public_url,
+        )
         self._data = data_stack(gateway, plane)
         self.lane = Lane(
             gateway.proxy,
-            gateway.tally,
             gateway.authenticate,
             gateway.current_client,
             gateway.clock,

@@ -24,7 +24,7 @@ class Departure(Protocol):
 class AsgiCaller:
     """One request's two ends. `gone` turns true when the client leaves before its answer is complete."""
 
-    __slots__ = ("_complete", "_departure", "_main", "_receive", "_send", "_watcher", "gone")
+    __slots__ = ("_complete", "_departure", "_main", "_receive", "_send", "_watcher", "bytes_out", "gone")
 
     def __init__(self, receive: Receive, send: Send, departure: Departure | None = None) -> None:
         self._receive = receive
@@ -34,6 +34,7 @@ class AsgiCaller:
         self._main: asyncio.Task[object] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.gone = False
+        self.bytes_out = 0
 
     async def body(self) -> bytes:
         """The whole body; the guard has bounded its size and its pace."""
@@ -101,12 +102,14 @@ class AsgiCaller:
             await self.write(first)
 
     async def write(self, piece: bytes) -> None:
+        self.bytes_out += len(piece)
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def end(self, piece: bytes = b"") -> None:
         """The last piece, if there is one, and the end in one."""
         # Before the last byte goes: a server tells the end of an answer like a disconnect.
         self._complete = True
+        self.bytes_out += len(piece)
         await self._send({"type": "http.response.body", "body": piece, "more_body": False})
 
     async def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:

@@ -5,18 +5,20 @@ Runs behind the guard and client authentication. Raises GatewayError; rendering 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.api import account
 from app.api.caller import AsgiCaller
+from app.core.clock import Clock
 from app.core.errors import Fault, GatewayError
 from app.core.redis import RedisUnavailable
 from app.middleware.facts import Facts
 from app.models.exchange import Route, RouteKind
 from app.models.keys import ClientKey
+from app.models.limits import GATEWAY_GROUP, Group
 from app.services.answers import AnswerCutError
 from app.services.call import Call
 from app.services.catalogue import Catalogue
@@ -24,16 +26,21 @@ from app.services.proxy import Proxy
 from app.services.routes import refusal, route_of
 from app.services.tally import Tally
 
+Groups = Callable[[], Mapping[str, Group]]
 _Serve = Callable[[Scope, Receive, Send, Facts, Route], Awaitable[None]]
 
 
 class DataPlane:
     """An ASGI application for everything below the proxy's mounts."""
 
-    def __init__(self, proxy: Proxy, catalogue: Catalogue, tally: Tally, *, public_url: str) -> None:
+    def __init__(
+        self, proxy: Proxy, catalogue: Catalogue, tally: Tally, groups: Groups, clock: Clock, *, public_url: str
+    ) -> None:
         self._proxy = proxy
         self._catalogue = catalogue
         self._tally = tally
+        self._groups = groups
+        self._clock = clock
         self._public_url = public_url.encode()
         self._serve: dict[RouteKind, _Serve] = {
             RouteKind.FORWARD: self._forward,
@@ -59,6 +66,7 @@ class DataPlane:
             content_type=facts.content_type,
             client=_client(facts),
             public_base=self._public_url or scope["scheme"].encode() + b"://" + facts.host,
+            request_id=facts.request_id,
         )
         caller = AsgiCaller(receive, send, scope.get("gateway.departure"))
         try:
@@ -67,7 +75,7 @@ class DataPlane:
             # Left incomplete on purpose: the server closes the connection, so that nobody takes it for whole.
             pass
         finally:
-            report(call, facts, self._tally)
+            report(call, facts)
 
     async def _list(self, scope: Scope, receive: Receive, send: Send, facts: Facts, route: Route) -> None:
         target = route.path + (b"?" + scope["query_string"] if scope["query_string"] else b"")
@@ -81,7 +89,9 @@ class DataPlane:
             )
         client = _client(facts)
         try:
+            groups = self._groups()
             spent = await self._tally.spent(client.id)
+            standings = await self._tally.standings(client, groups.get(client.group), groups.get(GATEWAY_GROUP))
         except RedisUnavailable:
             raise GatewayError(
                 503,
@@ -90,7 +100,10 @@ class DataPlane:
                 "Try again.",
                 fault=Fault.GATEWAY,
             ) from None
-        value = account.credits_answer(spent) if route.name == "credits" else account.key_answer(client, spent)
+        if route.name == "credits":
+            value = account.credits_answer(spent, standings)
+        else:
+            value = account.key_answer(client, spent, standings, now_s=self._clock.wall_s())
         headers = [(b"content-type", b"application/json")]
         await _answer(send, scope["method"], 200, headers, msgspec.json.encode(value))
 
@@ -98,15 +111,14 @@ class DataPlane:
         raise refusal(route)
 
 
-def report(call: Call, facts: Facts, tally: Tally) -> None:
-    """What became of a call, for the log and for its client's sums."""
+def report(call: Call, facts: Facts) -> None:
+    """What became of a call, for the log."""
     facts.outcome = call.outcome.value
     facts.tries = [(one.masked, one.result) for one in call.tries] if len(call.tries) > 1 or call.status >= 400 else []
     if call.status:
         facts.status = call.status
     if call.usage is not None and call.usage.cost_nano:
         facts.cost_nano = call.usage.cost_nano
-        tally.add(call.client.id, call.usage.cost_nano)
 
 
 def _client(facts: Facts) -> ClientKey:

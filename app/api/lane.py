@@ -20,7 +20,6 @@ from app.services.call import Call, Form
 from app.services.credentials import standing, usual_key
 from app.services.proxy import Proxy
 from app.services.routes import usual_routes
-from app.services.tally import Tally
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -56,7 +55,6 @@ class Lane:
     def __init__(
         self,
         proxy: Proxy,
-        tally: Tally,
         authenticate: Callable[[bytes], ClientKey | None],
         current: Callable[[str], ClientKey | None],
         clock: Clock,
@@ -65,7 +63,6 @@ class Lane:
         origins: Collection[str],
     ) -> None:
         self.proxy = proxy
-        self.tally = tally
         self.clock = clock
         self.added_headers = Cors.added_without_origin(origins)
         self._authenticate = authenticate
@@ -128,7 +125,7 @@ class Lane:
             return None  # the long way says why
         return client if standing(client, self.clock.wall_s()) is None else None
 
-    def call(self, ticket: Ticket) -> Call:
+    def call(self, ticket: Ticket, request_id: str) -> Call:
         return Call(
             method="POST",
             route=ticket.route,
@@ -138,6 +135,7 @@ class Lane:
             client=ticket.client,
             public_base=b"",  # these answers hold no links
             form=ticket.form,
+            request_id=request_id,
         )
 
 

@@ -105,7 +105,7 @@ class LaneCall:
     async def _run(self, running: set[Any]) -> None:
         lane, facts = self._lane, self._facts
         began_s = lane.clock.monotonic_s()
-        call = lane.call(self._ticket)
+        call = lane.call(self._ticket, facts.request_id)
         try:
             await lane.proxy.serve(call, self)
         except GatewayError as error:
@@ -118,7 +118,7 @@ class LaneCall:
             facts.error_type = type(error).__name__
         finally:
             facts.begun = self.response_started
-            report(call, facts, lane.tally)
+            report(call, facts)
             write_line("POST", facts, (lane.clock.monotonic_s() - began_s) * 1000)
             running.discard(self._task)
             self._task = None
@@ -144,6 +144,10 @@ class LaneCall:
 
     def watched(self) -> LaneCall:
         return self
+
+    @property
+    def bytes_out(self) -> int:
+        return self._facts.bytes_out
 
     async def __aenter__(self) -> None:
         pass

@@ -23,6 +23,7 @@ from app.transport import Answer, Origin, TransportError
 # An error longer than this is none; a finished batch may carry its results.
 _LONGEST_WHOLE = 64 * 1024 * 1024
 _PROVIDER = re.compile(rb'"provider":\s*"([^"\\]{1,64})"')
+_MODEL = re.compile(rb'"model":\s*"([^"\\]{1,200})"')
 _BEGINNING = 512
 _LONGEST_REST = 16  # pieces
 
@@ -106,10 +107,12 @@ async def collect(answer: Answer) -> bytes:
     return b"".join(pieces)
 
 
-def provider_in(first: bytes) -> str:
-    """Who serves the answer, where its beginning names him."""
-    found = _PROVIDER.search(first, 0, _BEGINNING)
-    return found[1].decode("utf-8", "replace") if found else ""
+def served_by(first: bytes) -> tuple[str, str]:
+    """Which model answers, and whose, where the answer's beginning names them."""
+    model, provider = _MODEL.search(first, 0, _BEGINNING), _PROVIDER.search(first, 0, _BEGINNING)
+    return model[1].decode("utf-8", "replace") if model else "", provider[1].decode(
+        "utf-8", "replace"
+    ) if provider else ""
 
 
 async def collect_for(answer: Answer, patience_s: float) -> bytes:

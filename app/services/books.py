@@ -20,8 +20,9 @@ from app.core.errors import Fault, GatewayError
 from app.core.tasks import TaskSet
 from app.models.ledger import CostKind, Entry
 from app.models.usage import Usage
+from app.services.account import Account
 from app.services.limits import Limits
-from app.services.settle_records import Closed, Named, Sent, entry_id, entry_packed, packed, unproven
+from app.services.settle_records import Closed, Named, Sent, entry_packed, packed, unproven
 from app.services.settlement import Parcel, Shipper
 from app.services.settler import Settler
 
@@ -31,37 +32,6 @@ _TIDY_EVERY_S: Final = 10.0
 # A call that runs for so many records holds back the whole journal: it is written down once more.
 _CARRY_AFTER: Final = 50_000
 _DRAIN_S: Final = 5.0
-
-
-class Account:
-    """What one call owes. `hold` names what it has reserved; `nano`, `tokens`: how much."""
-
-    __slots__ = (
-        "closed",
-        "first_sequence",
-        "generation_id",
-        "held",
-        "hold",
-        "id",
-        "nano",
-        "number",
-        "sent",
-        "spenders",
-        "tokens",
-    )
-
-    def __init__(self, number: int, journal: str) -> None:
-        self.number = number
-        self.id = entry_id(journal, number)
-        self.hold = str(number)
-        self.held = False
-        self.nano = 0
-        self.tokens = (0, 0)
-        self.spenders: tuple[str, ...] = ()
-        self.sent: Sent | None = None
-        self.generation_id = ""
-        self.first_sequence = 0
-        self.closed = False
 
 
 class Books:
@@ -81,7 +51,7 @@ class Books:
         self._limits = limits
         self._settler = settler
         self._clock = clock
-        self._sync = sync
+        self.sync = sync
         self._number = 0
         self._open: dict[int, Account] = {}
         self._full = False
@@ -126,11 +96,14 @@ class Books:
             account.first_sequence = sequence
             self._open[account.number] = account
 
-    async def named(self, account: Account, generation_id: str) -> None:
-        """Before the first byte of the answer goes to the caller."""
+    def named(self, account: Account, generation_id: str) -> None:
+        """Before the first byte of the answer goes to the caller. In place of a generation, a job's path."""
         account.generation_id = generation_id
         self._append(packed(Named(account.number, generation_id)), must=False)
-        if self._sync:
+
+    async def proven(self) -> None:
+        """What was written down is on disk, if that is to be waited for."""
+        if self.sync:
             await self._journal.synced()
 
     def settle(self, account: Account, entry: Entry, usage: Usage | None, *, billable: bool) -> None:

@@ -10,6 +10,8 @@ import msgspec
 
 from app.models.exchange import Outcome, Route
 from app.models.keys import ClientKey
+from app.models.limits import Limit
+from app.services.account import NO_ACCOUNT, Account
 from app.services.ask import NOTHING_ASKED, Ask
 from app.services.sse import NO_SCANNER, Scanner, Usage
 from app.transport import HeadStart
@@ -45,6 +47,10 @@ class Caller(Protocol):
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """`begin` and `end` in one, for a body that is there as a whole."""
 
+    @property
+    def bytes_out(self) -> int:
+        """How much of the answer's body was handed over."""
+
 
 class Form(msgspec.Struct, frozen=True):
     """What a call's headers decide, once for all calls of the same form: the upstream head, all but its key, and what
@@ -58,11 +64,12 @@ class Form(msgspec.Struct, frozen=True):
 
 
 class Try(msgspec.Struct, frozen=True):
-    """One key asked: its id, what people may see of it, and what came of it in one word."""
+    """One key asked: its id, what people may see of it, what came of it in a word or two, and how long it took."""
 
     key_id: str
     masked: str
     result: str
+    ms: float = 0.0
 
 
 class Call(msgspec.Struct):
@@ -76,6 +83,7 @@ class Call(msgspec.Struct):
     client: ClientKey
     public_base: bytes
     form: Form | None = None
+    request_id: str = ""
 
     ask: Ask = NOTHING_ASKED
     outcome: Outcome = Outcome.FAILED
@@ -86,3 +94,22 @@ class Call(msgspec.Struct):
     usage: Usage | None = None
     generation_id: str = ""
     scanner: Scanner = NO_SCANNER
+
+    account: Account = NO_ACCOUNT
+    at_s: float = 0.0
+    """When it was opened, on the wall clock; the spans below are by the monotonic one."""
+    began_s: float = 0.0
+    first_s: float = 0.0
+    """When its answer began."""
+    waited_s: float = 0.0
+    """How long it has waited for answers to begin."""
+    bytes_in: int = 0
+    model: str = ""
+    provider: str = ""
+    error: str = ""
+    user: str = ""
+    """A digest of the end user that it names."""
+    billable: bool = False
+    """Whether upstream may charge for it."""
+    limit_headers: Headers = ()
+    shadows: tuple[Limit, ...] = ()

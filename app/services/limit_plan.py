@@ -41,12 +41,13 @@ class Check(msgspec.Struct, frozen=True):
 class Checks:
     """The checks of calls of one form. Kept as long as the plan, and so is what is derived of them."""
 
-    __slots__ = ("items", "money", "tokens", "told", "wire", "wire_until_s")
+    __slots__ = ("items", "money", "told", "weighs", "wire", "wire_until_s")
 
     def __init__(self, items: tuple[Check, ...]) -> None:
         self.items = items
         self.money = any(check.limit.unit is Unit.USD for check in items)
-        self.tokens = any(check.limit.unit in (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS) for check in items)
+        tokens = any(check.limit.unit in (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS) for check in items)
+        self.weighs = self.money or tokens
         # What an answer tells of: limits on requests that are its caller's business.
         self.told = [
             (place, check)
@@ -89,6 +90,15 @@ class Plan:
                 self._forms.clear()
             found = self._forms[form] = Checks((*self._whole, *self._picked(form[0], user)))
         return found
+
+    @property
+    def every(self) -> tuple[Check, ...]:
+        """All checks, whatever a call asks for, without the users' own."""
+        picky = [(whose, subject, limit) for whose, subject, limit in self._picky if not limit.each_user]
+        return (
+            *self._whole,
+            *(Check(whose, limit, _own_subject(subject, limit, ""), own=True) for whose, subject, limit in picky),
+        )
 
     def _picked(self, models: tuple[str, ...], user: str) -> list[Check]:
         return [

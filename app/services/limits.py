@@ -80,14 +80,9 @@ class Limits:
             if not future.done():
                 future.set_exception(RedisUnavailable("closing"))
 
-    @property
-    def workers(self) -> int:
-        """How many share each rate while Redis is away."""
-        return self._local.workers
-
-    @workers.setter
-    def workers(self, number: int) -> None:
-        self._local.workers = number
+    def share_among(self, workers: int) -> None:
+        """So many share each rate while Redis is away."""
+        self._local.workers = workers
 
     # ---- what calls ask for
 

@@ -17,6 +17,7 @@ from app.models.exchange import Outcome, Route
 from app.models.lease import NOTHING_TRIED, Tried, Wanted
 from app.models.marks import Blame, Family, Move, Verdict
 from app.services import answers
+from app.services.accounting import Accounting
 from app.services.affinity import affinity
 from app.services.ask import opening_messages, read_ask, read_json
 from app.services.attempt import Attempts, Begun, Failure
@@ -65,6 +66,7 @@ class Proxy:
         attempts: Attempts,
         relay: Relay,
         owners: Owners,
+        accounting: Accounting,
         clock: Clock,
         rules: Rules,
         outliers: Outliers,
@@ -76,6 +78,7 @@ class Proxy:
         self._attempts = attempts
         self._relay = relay
         self._owners = owners
+        self._accounting = accounting
         self._clock = clock
         self._rules = rules
         self._outliers = outliers
@@ -83,13 +86,15 @@ class Proxy:
 
     async def serve(self, call: Call, caller: Caller) -> None:
         """Runs one call to its end. Raises GatewayError while nothing has been answered yet."""
+        self._accounting.open(call)
         try:
             body = await caller.body()
             prepare(call, body)
             async with caller.watched():
+                await self._accounting.admit(call, body)
                 await self._run(call, caller, body)
         except GatewayError as error:
-            call.status = error.status
+            call.status, call.error = error.status, error.error_type
             call.outcome = Outcome.REFUSED if error.fault is Fault.CLIENT else Outcome.FAILED
             if call.trace:
                 error.headers = (*error.headers, (b"x-gateway-trace", call.trace))
@@ -105,6 +110,7 @@ class Proxy:
         finally:
             if call.usage is None:
                 call.usage = call.scanner.usage
+            self._accounting.settle(call, caller.bytes_out)
 
     def form(self, method: str, route: Route, query: bytes, headers: Headers) -> Form:
         """What the headers decide. It holds for every call of the same form."""
@@ -125,11 +131,16 @@ class Proxy:
         while True:
             key = self._next_key(call, owner, wanted, tried)
             with key:
+                self._accounting.sending(call, key)
+                sent_s = self._clock.monotonic_s()
                 ended = await self._attempts.send(call, form.start, key.authorization(), body)
+                now_s = self._clock.monotonic_s()
+                call.waited_s += now_s - sent_s
                 if isinstance(ended, Begun):
+                    call.first_s = now_s
                     await self._begun(call, caller, ended, key, wanted, tried)
                     return
-                verdict = self._judged(call, key, ended, wanted.family)
+                verdict = self._judged(call, key, ended, wanted.family, now_s - sent_s)
                 if not self._may_move(call, verdict, ended, owner, began_s):
                     await self._give_up(call, caller, ended, verdict, key, wanted, tried)
                     return
@@ -142,11 +153,12 @@ class Proxy:
     async def _begun(
         self, call: Call, caller: Caller, begun: Begun, key: PoolKey, wanted: Wanted, tried: Tried
     ) -> None:
-        call.tries.append(Try(key.id, key.masked, str(begun.answer.status)))
+        call.tries.append(Try(key.id, key.masked, str(begun.answer.status), round(begun.after_s * 1000, 2)))
         self._pool.served(key)
-        if provider := answers.provider_in(begun.first):
+        call.model, call.provider = answers.served_by(begun.first)
+        if call.provider:
             now_s = self._clock.wall_s()
-            self._outliers.note(call.ask.model, provider, now_s, failed=False, first_token_s=begun.after_s)
+            self._outliers.note(call.ask.model, call.provider, now_s, failed=False, first_token_s=begun.after_s)
         self._tell_way(call, wanted, tried)
         try:
             await self._relay.begun(call, caller, begun, key.id)
@@ -160,13 +172,15 @@ class Proxy:
         if call.client.trace:
             call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
 
-    def _judged(self, call: Call, key: PoolKey, failure: Failure, family: Family) -> Verdict:
+    def _judged(self, call: Call, key: PoolKey, failure: Failure, family: Family, waited_s: float) -> Verdict:
         """Marks whom the verdict hits."""
         verdict = judge(failure.outcome, self._rules.policies, self._clock.wall_s(), inference=call.route.inference)
         broken = failure.outcome if isinstance(failure.outcome, Broken) else None
         if broken is not None and broken.code == "closed_early" and call.method in _IDEMPOTENT:
             verdict = Verdict(Move.AGAIN, blame=Blame.NETWORK, reason=broken.code, unbilled=True)
-        call.tries.append(Try(key.id, key.masked, f"{failure.result} {verdict.reason}"))
+        call.tries.append(Try(key.id, key.masked, f"{failure.result} {verdict.reason}", round(waited_s * 1000, 2)))
+        if broken is None or not broken.sent:
+            call.billable = False
         if isinstance(failure.outcome, UpstreamError) and failure.outcome.provider:
             failed = verdict.blame is Blame.PROVIDER
             now_s = self._clock.wall_s()

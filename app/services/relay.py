@@ -5,12 +5,15 @@ Bytes pass as they came but for what is the pool's account; a copy of them is wa
 
 from __future__ import annotations
 
+import msgspec
+
 from app.core.errors import Fault, GatewayError
 from app.core.redis import RedisUnavailable
 from app.models.exchange import Outcome
 from app.services import answers
+from app.services.accounting import Accounting
 from app.services.attempt import Begun, Whole
-from app.services.call import Call, Caller, Try
+from app.services.call import Call, Caller, Fields
 from app.services.cleaning import Cleaner, NoCleaner
 from app.services.object_ids import ObjectWatch, watch_for
 from app.services.owners import Owner, Owners
@@ -20,6 +23,8 @@ from app.transport import Answer, TransportError
 
 Pairs = list[tuple[bytes, bytes]]
 
+# What is billed when it has ended, and where its record is.
+_JOBS = {"video": "videos", "batch": "batches"}
 _HEARTBEAT = b": keep-alive\n\n"
 _NO_FOLLOWERS: tuple[Scanner, Cleaner] = (NO_SCANNER, NoCleaner())
 
@@ -27,8 +32,9 @@ _NO_FOLLOWERS: tuple[Scanner, Cleaner] = (NO_SCANNER, NoCleaner())
 class Relay:
     """Passes answers on. `heartbeat_s`: a stream's silence after which its caller gets a comment."""
 
-    def __init__(self, owners: Owners, links: answers.Links, *, heartbeat_s: float) -> None:
+    def __init__(self, owners: Owners, accounting: Accounting, links: answers.Links, *, heartbeat_s: float) -> None:
         self._owners = owners
+        self._accounting = accounting
         self._links = links
         self._heartbeat_s = heartbeat_s
 
@@ -37,6 +43,10 @@ class Relay:
         answer, told = begun.answer, begun.told
         try:
             call.status = answer.status
+            self._note_generation(call, told, key_id)
+            self._accounting.answered(call, told)
+            if self._accounting.waits:
+                await self._accounting.proven()
             if answers.is_whole(call.route, told):
                 body = begun.first + await answers.collect(answer)
                 await self.whole(call, caller, Whole(answer.status, answer.headers, told, body), key_id)
@@ -45,7 +55,7 @@ class Relay:
         except TransportError as error:
             if not call.begun:
                 raise answers.unreachable(error) from None
-            call.tries[-1] = Try(key_id, call.tries[-1].masked, error.code)
+            call.tries[-1] = msgspec.structs.replace(call.tries[-1], result=error.code)
             call.outcome = Outcome.FAILED
             await self.end_cut(call, caller, answers.unreachable(error))
             raise answers.AnswerCutError from None
@@ -56,6 +66,8 @@ class Relay:
         """An answer that had to be read before it is passed on: an error, a redirect, a job with links and ids."""
         status, body = whole.status, whole.body
         call.status = status
+        if not call.generation_id:
+            self._note_generation(call, whole.told, key_id)
         content_type = whole.told.get(b"content-type", b"")
         if call.route.inference and status < 300:
             call.scanner, cleaner = answers.followers(content_type)
@@ -69,6 +81,8 @@ class Relay:
             cleaned = await self._own_items(call, cleaned)
         if call.route.creates and status < 300 and (made := answers.id_in(body)):
             await self._owners.mark_now(call.route.creates, made, Owner(call.client.id, key_id))
+            if call.route.creates in _JOBS:
+                self._accounting.job_made(call, f"/{_JOBS[call.route.creates]}/{made}")
         headers = [*self._head(call, whole.headers, whole, key_id), *(extra or [])]
         if call.method != "HEAD":  # there the length speaks of a body that does not come
             headers = [pair for pair in headers if pair[0] != b"content-length"]
@@ -135,12 +149,14 @@ class Relay:
         for one in made:
             await self._owners.mark_now(one.kind, one.id, Owner(call.client.id, call.tries[-1].key_id))
 
-    def _head(self, call: Call, received: Pairs, head: Begun | Whole, key_id: str) -> Pairs:
-        told = head.told
+    def _note_generation(self, call: Call, told: Fields, key_id: str) -> None:
         if generation_id := told.get(b"x-generation-id"):
             call.generation_id = generation_id.decode("ascii", "replace")
             self._owners.mark("generation", call.generation_id, Owner(call.client.id, key_id))
+
+    def _head(self, call: Call, received: Pairs, head: Begun | Whole, key_id: str) -> Pairs:
         headers = response_headers(received)
+        headers += call.limit_headers
         if isinstance(head, Whole) and 300 <= head.status < 400:
             headers += self._links.redirect(head)
         if call.trace:

@@ -47,7 +47,6 @@ class House:
         self.guard = Guard(auth, self.limits)
         self.lane = Lane(
             Heads(),  # type: ignore[arg-type]
-            None,  # type: ignore[arg-type]
             self._authenticate,
             lambda _: self.client,
             clock,

@@ -31,7 +31,6 @@ class House:
     """The lane as far as a call knows it, and its connection."""
 
     added_headers = ((b"vary", b"origin"),)
-    tally = None
     date_headers = ((b"date", b"today"),)
 
     def __init__(self, serve: Serve, route: Route = OPENROUTER) -> None:
@@ -46,7 +45,8 @@ class House:
         ticket = Ticket(b"", [], 0, route, CLIENT, Form(HeadStart(b"POST", b"")))
         self.call_ = LaneCall(self, ticket, b"{}", self, keep_alive=True)  # type: ignore[arg-type]
 
-    def call(self, _: Ticket) -> Call:
+    def call(self, _: Ticket, request_id: str) -> Call:
+        self._made.request_id = request_id
         return self._made
 
     def send(self, data: bytes) -> None:

@@ -7,6 +7,7 @@ from math import inf
 
 from app.core.clock import Clock
 from app.models.marks import Mark
+from app.services.accounting import Accounting
 from app.services.answers import Links
 from app.services.attempt import Attempts
 from app.services.judge import Policies
@@ -33,6 +34,7 @@ def proxy_before(
     upstream: Upstream,
     pool: Pool,
     owners: Owners,
+    accounting: Accounting,
     clock: Clock,
     *,
     marks: KeptMarks | None = None,
@@ -49,8 +51,9 @@ def proxy_before(
         pool,
         marks or KeptMarks(),
         Attempts(upstream, clock, hold_s=hold_s),
-        Relay(owners, Links(upstream.origin, b"/api"), heartbeat_s=heartbeat_s),
+        Relay(owners, accounting, Links(upstream.origin, b"/api"), heartbeat_s=heartbeat_s),
         owners,
+        accounting,
         clock,
         Rules(Bounds(most_tries, deadline_s), policies or Policies(), retry_share),
         Outliers(),

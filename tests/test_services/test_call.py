@@ -38,7 +38,7 @@ def test_a_try_is_a_fact() -> None:
 
     with pytest.raises(AttributeError):
         one.result = "closed_early"  # type: ignore[misc]
-    assert msgspec.structs.asdict(one) == {"key_id": "key-1", "masked": "sk-…1", "result": "200"}
+    assert msgspec.structs.asdict(one) == {"key_id": "key-1", "masked": "sk-…1", "result": "200", "ms": 0.0}
 
 
 def test_a_form_binds_nothing_by_itself() -> None:

@@ -25,6 +25,7 @@ from app.services.routes import route_of
 from app.transport import Origin, Timeouts, Upstream
 from simulator import Simulator
 from tests.redis_server import RedisServer
+from tests.test_services.books_rig import books_on
 from tests.test_services.conftest import manager
 from tests.test_services.proxies import proxy_before
 
@@ -76,6 +77,10 @@ class Caller:
         self.ended = True
 
     @property
+    def bytes_out(self) -> int:
+        return len(self.text)
+
+    @property
     def text(self) -> bytes:
         return b"".join(self.pieces)
 
@@ -123,8 +128,9 @@ async def house(redis_server: RedisServer) -> AsyncIterator[House]:
     pool.replace([OpenRouterKey(id=str(number), sealed="", masked="m") for number in range(3)], Source())
     port = int(base.rpartition(":")[2].partition("/")[0])
     upstream = Upstream(Origin("http", "127.0.0.1", port), Timeouts(first_byte_s=1, idle_s=0.5), clock=clock)
-    async with manager(redis_server) as redis:
-        yield House(proxy_before(upstream, pool, Owners(redis, tasks, clock), clock), pool, simulator, secrets)
+    async with manager(redis_server) as redis, books_on(redis) as rig:
+        owners = Owners(redis, tasks, clock)
+        yield House(proxy_before(upstream, pool, owners, rig.accounting, clock), pool, simulator, secrets)
         await tasks.close()
         await upstream.close()
         await simulator.stop()

@@ -23,6 +23,7 @@ from app.services.relay import Relay
 from app.services.wire import fields
 from app.transport import Upstream
 from tests.redis_server import RedisServer
+from tests.test_services.books_rig import books_on
 from tests.test_services.conftest import manager
 from tests.test_services.raw_answers import (
     ALICE,
@@ -72,9 +73,13 @@ async def house(
 ) -> AsyncIterator[House]:
     clock, tasks = SystemClock(), TaskSet()
     script = says(*steps, closes=closes)
-    async with manager(redis_server) as redis, talking_to(script, timeouts=WATCHFUL) as (upstream, _):
+    async with (
+        manager(redis_server) as redis,
+        books_on(redis) as rig,
+        talking_to(script, timeouts=WATCHFUL) as (upstream, _),
+    ):
         owners = Owners(redis, tasks, clock)
-        relay = Relay(owners, Links(upstream.origin, b"/api"), heartbeat_s=heartbeat_s)
+        relay = Relay(owners, rig.accounting, Links(upstream.origin, b"/api"), heartbeat_s=heartbeat_s)
         yield House(upstream, owners, relay)
         await tasks.close()
         assert " 0 active" in repr(upstream)

@@ -1,80 +1,65 @@
-"""Costs are added up exactly, also over a Redis that was away."""
+"""What was spent and what is left, as the books say."""
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-
-import pytest
-
 from app.core.clock import SystemClock
-from app.core.redis import RedisUnavailable
-from app.core.tasks import TaskSet
+from app.models.keys import ClientKey
+from app.models.ledger import Entry
+from app.models.limits import Group, Limit, Span, Unit
 from app.models.usage import Spent
-from app.services.tally import Tally, periods
+from app.services.limit_plan import Plan
+from app.services.limit_script import Batch
+from app.services.money import Amounts, Whose
+from app.services.spending import sums_of
+from app.services.tally import Tally
 from tests.redis_server import RedisServer
+from tests.test_services.books_rig import books_on
 from tests.test_services.conftest import manager
 
-
-class Clock(SystemClock):
-    """A wall clock that is set by hand."""
-
-    def __init__(self, wall_s: float) -> None:
-        self.at = wall_s
-
-    def wall_s(self) -> float:
-        return self.at
-
-
-@pytest.mark.parametrize(
-    ("wall_s", "names"),
-    [
-        (0.0, ("d:1970-01-01", "w:1969-12-29", "m:1970-01")),
-        (1_795_391_999.0, ("d:2026-11-22", "w:2026-11-16", "m:2026-11")),
-        (1_795_392_000.0, ("d:2026-11-23", "w:2026-11-23", "m:2026-11")),
-    ],
+CLIENT = ClientKey(
+    id="ck_1",
+    name="n",
+    digest="",
+    masked="",
+    group="g_1",
+    limits=(
+        Limit(unit=Unit.USD, span=Span.DAY, size=1000),
+        Limit(unit=Unit.USD, span=Span.MONTH, size=5000, models="openai/*"),
+        Limit(unit=Unit.USD, span=Span.DAY, size=10, each_user=True),
+        Limit(unit=Unit.REQUESTS, span=Span.DAY, size=10),
+    ),
 )
-def test_periods_begin_at_midnight_utc(wall_s: float, names: tuple[str, str, str]) -> None:
-    """Days, weeks from Monday and months, as OpenRouter's budgets reset."""
-    assert names == periods(wall_s)
+GROUP = Group(id="g_1", name="team", limits=(Limit(unit=Unit.USD, span=Span.TOTAL, size=9000),))
 
 
-async def test_sums_are_exact_across_workers(redis_server: RedisServer) -> None:
-    """Two workers' costs end in one sum; unwritten ones count for the worker that has them."""
-    async with manager(redis_server) as redis:
-        tasks, clock = TaskSet(), Clock(1_795_392_000.0)
-        one, two = Tally(redis, tasks, clock), Tally(redis, tasks, clock)
-        for _ in range(50):
-            one.add("c", 3)
-            two.add("c", 4)
-        one.add("c", -5)
-        assert (await one.spent("c")).total_nano >= 150
-
-        await one.flush()
-        await two.flush()
-
-        assert Spent(350, 350, 350, 350) == await one.spent("c")
-        clock.at += 86_400
-        assert Spent(350, 0, 350, 350) == await two.spent("c")
-        await tasks.close()
+def spent(at_s: float, nano: int) -> Entry:
+    return Entry(id="j-1", request_id="r", at_s=at_s, client_id="ck_1", group_id="g_1", cost_nano=nano)
 
 
-async def test_nothing_is_lost_while_redis_is_away(redis_server: RedisServer, tmp_path: Path) -> None:
-    """What cannot be written is kept and written later, once."""
-    async with manager(redis_server) as redis:
-        tasks = TaskSet()
-        tally = Tally(redis, tasks, Clock(1_795_392_000.0))
-        redis_server.kill()
-        tally.add("c", 7)
-        with pytest.raises(RedisUnavailable):
-            await tally.flush()
-        tally.add("c", 1)
+async def test_sums_of_the_running_periods(redis_server: RedisServer) -> None:
+    """What was spent yesterday counts in all, and no more today."""
+    async with manager(redis_server) as redis, books_on(redis) as rig:
+        clock = SystemClock()
+        now_s = clock.wall_s()
+        sums = sums_of([spent(now_s, 7), spent(now_s, 8), spent(now_s - 40 * 86_400, 100)])
+        await rig.limits.settle(Batch("j", 0, 3, sums=sums))
+        tally = Tally(redis, clock)
 
-        redis_server.start()
-        for _ in range(100):
-            if not len(tasks):
-                break
-            await asyncio.sleep(0.1)
+        assert await tally.spent("ck_1") == Spent(115, 15, 15, 15)
+        assert await tally.spent("ck_2") == Spent()
 
-        assert Spent(8, 8, 8, 8) == await tally.spent("c")
-        await tasks.close()
+
+async def test_standings_count_what_is_reserved(redis_server: RedisServer) -> None:
+    """Every limit of money of the key and its group, with what running calls hold; no user's own, no other unit."""
+    async with manager(redis_server) as redis, books_on(redis) as rig:
+        clock = SystemClock()
+        await rig.limits.settle(Batch("j", 0, 1, sums=sums_of([spent(clock.wall_s(), 40)])))
+        plan = Plan(CLIENT, GROUP, None)
+        await rig.limits.admit("1", plan, ("openai/gpt-4o",), "u", Amounts(nano=5))
+        found = await Tally(redis, clock).standings(CLIENT, GROUP, None)
+
+    assert [(one.whose, one.limit.span, one.size_nano, one.used_nano) for one in found] == [
+        (Whose.KEY, Span.DAY, 1000, 45),
+        (Whose.GROUP, Span.TOTAL, 9000, 45),
+        (Whose.KEY, Span.MONTH, 5000, 5),
+    ]

@@ -1,0 +1,80 @@
+"""The live parts of money and limits: made and started in order, closed in the reverse one. Serves no request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+from app.core.clock import Clock
+from app.core.config import Settings
+from app.core.redis import RedisManager
+from app.core.security import KeyRing, Secret
+from app.core.tasks import TaskSet
+from app.models.limits import Group
+from app.services.accounting import Accounting
+from app.services.bodies import Bodies
+from app.services.books import Books
+from app.services.insight import Insight
+from app.services.ledger import Ledger
+from app.services.limits import Limits
+from app.services.local_limits import WithoutRedis
+from app.services.prices import Prices
+from app.services.recovery import Recovery
+from app.services.settler import Settler
+from app.services.signs_of_life import SignsOfLife
+from app.services.tally import Tally
+from app.services.upstream_api import UpstreamClient
+
+log = logging.getLogger(__name__)
+
+Fetch = Callable[[], Awaitable[bytes]]
+
+
+class BooksParts:
+    """`accounting` and the others exist from `start` on."""
+
+    def __init__(self, settings: Settings, redis: RedisManager, tasks: TaskSet, clock: Clock) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._tasks = tasks
+        self._clock = clock
+        self.tally = Tally(redis, clock)
+        self.insight = Insight(redis, tasks, clock)
+        self.ledger = Ledger(redis, tasks, clock, most=settings.ledger_entries, days=settings.ledger_days)
+
+    async def start(
+        self,
+        stack: AsyncExitStack,
+        client: UpstreamClient,
+        ring: KeyRing,
+        *,
+        price_list: Fetch,
+        secret_of: Callable[[str], Secret | None],
+        groups: Callable[[], Mapping[str, Group]],
+    ) -> None:
+        """Raises RedisUnavailable, LogFull, OSError."""
+        settings, redis, clock = self._settings, self._redis, self._clock
+        prices = self.prices = Prices(price_list, self._tasks, clock)
+        journal = await Books.journal_in(settings.data_dir, clock)
+        without = WithoutRedis(settings.without_redis_rates, settings.without_redis_budgets)
+        limits = self.limits = Limits(redis, clock, journal.id, without, ledger_entries=settings.ledger_entries)
+        stack.push_async_callback(limits.close)
+        signs = SignsOfLife(redis, journal.id, limits.share_among)
+        stack.push_async_callback(signs.close)
+        settler = self.settler = Settler(client, clock, secret_of)
+        stack.push_async_callback(settler.close)
+        books = self.books = Books(
+            journal, limits, settler, clock, prices.known, sync=settings.journal_sync == "always"
+        )
+        stack.push_async_callback(books.close)
+        recovery = Recovery(settings.data_dir, limits, signs, settler, clock, prices.known)
+        stack.push_async_callback(recovery.close)
+        await signs.start()
+        await books.start()
+        await prices.start()
+        recovery.start()
+        self.insight.start()
+        self.ledger.start()
+        self.bodies = Bodies(redis, self._tasks, clock, ring, kept_h=settings.keep_bodies_h)
+        self.accounting = Accounting(books, limits, prices, clock, groups)

@@ -1,0 +1,165 @@
+"""The money side of one call, from admission to its entry in the ledger: what may it use, and what has it used.
+
+Puts together plan, prices, limits and books; each of them decides for itself. Knows no key's state and no answer's
+bytes beyond what the call's context holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from app.core.clock import Clock
+from app.models.keys import ClientKey
+from app.models.ledger import Entry, TryMade
+from app.models.limits import GATEWAY_GROUP, Group
+from app.services.books import Books
+from app.services.call import Call, Fields
+from app.services.limit_plan import Plan
+from app.services.limits import Limits
+from app.services.money import Amounts
+from app.services.pool_key import PoolKey
+from app.services.prices import Prices
+from app.services.settle_records import Sent
+
+_CALL: Final = Amounts()
+_MEDIUM: Final = re.compile(rb'data:[a-z]+/[^"\\]{1,100};base64,([A-Za-z0-9+/=\\]*)')
+_MOST_PLANS: Final = 100_000
+# Base64 of a smaller body is not worth telling from its text.
+_HOLDS_MEDIA: Final = 16_384
+
+Groups = Callable[[], Mapping[str, Group]]
+
+
+class Accounting:
+    """One for each worker. `groups` gives them as they are now."""
+
+    def __init__(self, books: Books, limits: Limits, prices: Prices, clock: Clock, groups: Groups) -> None:
+        self._books = books
+        self._limits = limits
+        self._prices = prices
+        self._clock = clock
+        self._groups = groups
+        self._plans: dict[str, tuple[ClientKey, Group | None, Group | None, Plan]] = {}
+
+    def plan_of(self, client: ClientKey) -> Plan:
+        """Made anew when one of the three records was replaced."""
+        groups = self._groups()
+        group = groups.get(client.group) if client.group else None
+        gateway = groups.get(GATEWAY_GROUP) if groups else None
+        known = self._plans.get(client.id)
+        if known is not None and known[0] is client and known[1] is group and known[2] is gateway:
+            return known[3]
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        plan = Plan(client, group, gateway)
+        self._plans[client.id] = (client, group, gateway, plan)
+        return plan
+
+    def open(self, call: Call) -> None:
+        call.account = self._books.open()
+        call.at_s = self._clock.wall_s()
+        call.began_s = self._clock.monotonic_s()
+
+    async def admit(self, call: Call, body: bytes) -> None:
+        """Reserves what the call may use at most. Raises GatewayError: 402, 429, 503."""
+        call.bytes_in = len(body)
+        plan = self.plan_of(call.client)
+        if plan.empty:
+            return
+        ask, account = call.ask, call.account
+        call.user = hashlib.sha256(ask.user.encode()).hexdigest()[:16] if ask.user else ""
+        models = (*ask.models, ask.model) if ask.model else ask.models
+        checks = plan.checks(models, call.user)
+        if not checks.items:
+            return
+        amounts = self._amounts(models, call, body) if call.route.inference and checks.weighs else _CALL
+        account.held = True  # from now on it may be: even if nobody hears the answer
+        account.spenders = plan.spenders
+        granted = await self._limits.admit(account.hold, plan, models, call.user, amounts)
+        account.nano = granted.nano
+        account.tokens = (amounts.input_tokens, amounts.output_tokens)
+        call.limit_headers = granted.headers
+        call.shadows = granted.shadows
+
+    def _amounts(self, models: tuple[str, ...], call: Call, body: bytes) -> Amounts:
+        media_bytes = 0
+        if len(body) > _HOLDS_MEDIA:
+            media_bytes = sum(found.end(1) - found.start(1) for found in _MEDIUM.finditer(body))
+        return self._prices.estimate(models, len(body), media_bytes, call.ask.max_tokens)
+
+    def sending(self, call: Call, key: PoolKey) -> None:
+        """Before each try. Raises GatewayError where it cannot be written down."""
+        if not call.route.inference:
+            return
+        call.billable = True
+        account, ask, client = call.account, call.ask, call.client
+        sent = Sent(
+            account.number, call.request_id, call.at_s, client.id, client.group, key.id, key.account, call.route.name,
+            call.route.skin.value, ask.model, ask.stream, account.nano, *account.tokens, call.user, account.spenders,
+            account.held,
+        )  # fmt: skip
+        self._books.sending(account, sent)
+
+    def answered(self, call: Call, told: Fields) -> None:
+        """An answer has begun, and nothing of it has gone to the caller."""
+        if told.get(b"x-openrouter-cache-status") == b"HIT":
+            call.billable = False
+        if call.generation_id and call.account.sent is not None:
+            self._books.named(call.account, call.generation_id)
+
+    def job_made(self, call: Call, path: str) -> None:
+        """The call's cost is in the record of the job that it began, once that has ended."""
+        self._books.named(call.account, path)
+
+    @property
+    def waits(self) -> bool:
+        """Whether `proven` takes its time."""
+        return self._books.sync
+
+    async def proven(self) -> None:
+        """Where it was asked for: what was written down is on disk."""
+        await self._books.proven()
+
+    def settle(self, call: Call, bytes_out: int) -> None:
+        """Closes the call, whatever became of it. Once."""
+        usage = call.usage
+        if usage is not None and usage.output_tokens and usage.cost_nano is not None:
+            self._prices.learn(call.ask.model, usage.output_tokens, usage.cost_nano)
+        self._books.settle(call.account, self._entry(call, bytes_out), usage, billable=call.billable)
+
+    def _entry(self, call: Call, bytes_out: int) -> Entry:
+        account, ask, client = call.account, call.ask, call.client
+        began_s = call.began_s
+        last = call.tries[-1] if call.tries else None
+        first_s = call.first_s - began_s if call.first_s else 0.0
+        duration_s = self._clock.monotonic_s() - began_s
+        return Entry(
+            id=account.id,
+            request_id=call.request_id,
+            at_s=call.at_s,
+            client_id=client.id,
+            group_id=client.group,
+            route=call.route.name,
+            skin=call.route.skin.value,
+            model_asked=ask.model,
+            model=call.model,
+            provider=call.provider,
+            key_id=last.key_id if last is not None else "",
+            account=account.sent.account if account.sent is not None else "",
+            status=call.status,
+            outcome=call.outcome.value,
+            error=call.error,
+            stream=ask.stream,
+            generation_id=call.generation_id,
+            tries=tuple([TryMade(one.key_id, one.result, one.ms) for one in call.tries]),
+            reserved_nano=account.nano,
+            first_token_ms=round(first_s * 1000, 2),
+            duration_ms=round(duration_s * 1000, 2),
+            overhead_ms=round(max(0.0, (first_s or duration_s) - call.waited_s) * 1000, 2),
+            bytes_in=call.bytes_in,
+            bytes_out=bytes_out,
+            user=call.user,
+        )
