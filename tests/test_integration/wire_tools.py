@@ -102,6 +102,17 @@ def plain_answer(request: Received, line: Line) -> None:
     line.answer_json({"ok": True})
 
 
+def own_answer(request: Received) -> dict[str, Any] | None:
+    """For what the gateway asks in its own name: its keys' state, what models cost, and what a call has cost."""
+    if request.target == b"/api/v1/key":
+        return _KEY_FACTS
+    if request.target == b"/api/v1/models?output_modalities=all":
+        return {"data": []}
+    if request.target.startswith(b"/api/v1/generation?") and b"\r\nuser-agent: openrouter-middleware/" in request.head:
+        return {"data": {"total_cost": 0, "usage": 0}}
+    return None
+
+
 class RawUpstream:
     """A threaded HTTP/1.1 server of sockets. `handler` answers; `received` keeps all but the gateway's own probes."""
 
@@ -161,8 +172,8 @@ class RawUpstream:
             if request is None:
                 return
             line = Line(connection)
-            if request.target == b"/api/v1/key":
-                line.answer_json(_KEY_FACTS)
+            if (own := own_answer(request)) is not None:
+                line.answer_json(own)
                 continue
             self.received.append(request)
             try:
