@@ -13,8 +13,9 @@ from typing import Final
 
 from app.core.clock import Clock
 from app.models.keys import ClientKey
-from app.models.ledger import Entry, TryMade
+from app.models.ledger import CostKind, Entry, TryMade
 from app.models.limits import GATEWAY_GROUP, Group
+from app.models.usage import Usage
 from app.services.books import Books
 from app.services.call import Call, Fields
 from app.services.limit_plan import Plan
@@ -25,6 +26,7 @@ from app.services.prices import Prices
 from app.services.settle_records import Sent
 
 _CALL: Final = Amounts()
+_NO_USAGE: Final = Usage()
 _MEDIUM: Final = re.compile(rb'data:[a-z]+/[^"\\]{1,100};base64,([A-Za-z0-9+/=\\]*)')
 _MOST_PLANS: Final = 100_000
 # Base64 of a smaller body is not worth telling from its text.
@@ -125,12 +127,12 @@ class Accounting:
 
     def settle(self, call: Call, bytes_out: int) -> None:
         """Closes the call, whatever became of it. Once."""
-        usage = call.usage
-        if usage is not None and usage.output_tokens and usage.cost_nano is not None:
+        usage = call.usage or _NO_USAGE
+        if usage.output_tokens and usage.cost_nano is not None:
             self._prices.learn(call.ask.model, usage.output_tokens, usage.cost_nano)
-        self._books.settle(call.account, self._entry(call, bytes_out), usage, billable=call.billable)
+        self._books.settle(call.account, self._entry(call, usage, bytes_out), call.usage, billable=call.billable)
 
-    def _entry(self, call: Call, bytes_out: int) -> Entry:
+    def _entry(self, call: Call, usage: Usage, bytes_out: int) -> Entry:
         account, ask, client = call.account, call.ask, call.client
         began_s = call.began_s
         last = call.tries[-1] if call.tries else None
@@ -155,6 +157,17 @@ class Accounting:
             stream=ask.stream,
             generation_id=call.generation_id,
             tries=tuple([TryMade(one.key_id, one.result, one.ms) for one in call.tries]),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            audio_tokens=usage.audio_tokens,
+            image_tokens=usage.image_tokens,
+            cost_nano=usage.cost_nano or 0,
+            upstream_nano=usage.upstream_nano,
+            cost_kind=CostKind.NONE if usage.cost_nano is None else CostKind.REPORTED,
+            flags=usage.flags,
             reserved_nano=account.nano,
             first_token_ms=round(first_s * 1000, 2),
             duration_ms=round(duration_s * 1000, 2),

@@ -107,15 +107,11 @@ class Books:
             await self._journal.synced()
 
     def settle(self, account: Account, entry: Entry, usage: Usage | None, *, billable: bool) -> None:
-        """Closes the call, once. `billable`: upstream may have charged for it."""
+        """Closes the call, once. The entry holds what `usage` says; `billable`: upstream may have charged for it."""
         if account.closed:
             return
         account.closed = True
-        if usage is not None:
-            entry = with_usage(entry, usage)
-        if usage is not None and usage.cost_nano is not None:
-            self._close(account, msgspec.structs.replace(entry, cost_kind=CostKind.REPORTED))
-        elif not billable or account.sent is None:
+        if (usage is not None and usage.cost_nano is not None) or not billable or account.sent is None:
             self._close(account, entry)
         elif account.generation_id:
             if account.held:

@@ -5,7 +5,8 @@ A plan is made once for as long as the three records stay as they are; a call pi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -61,12 +62,13 @@ class Checks:
 class Plan:
     """`empty`: nothing is limited. `clamp`: less output rather than a refusal, where only the money is short."""
 
-    __slots__ = ("_by_form", "_fixed", "_forms", "_picky", "_rules", "_whole", "clamp", "empty", "spenders")
+    __slots__ = ("_fixed", "_forms", "_holders", "_picky", "_rules", "_whole", "clamp", "empty", "spenders")
 
     def __init__(self, client: ClientKey, group: Group | None, gateway: Group | None) -> None:
         holders = [(Whose.KEY, client_subject(client.id), client.limits)]
         holders += [(Whose.GROUP, group_subject(group.id), group.limits)] if group is not None else []
         holders += [(Whose.GATEWAY, GATEWAY_SUBJECT, gateway.limits)] if gateway is not None else []
+        self._holders = holders
         found = [(whose, subject, limit) for whose, subject, limits in holders for limit in limits]
         self.empty = not found
         self.clamp = any(terms is not None and terms.clamp for terms in (client, group, gateway))
@@ -94,11 +96,7 @@ class Plan:
     @property
     def every(self) -> tuple[Check, ...]:
         """All checks, whatever a call asks for, without the users' own."""
-        picky = [(whose, subject, limit) for whose, subject, limit in self._picky if not limit.each_user]
-        return (
-            *self._whole,
-            *(Check(whose, limit, _own_subject(subject, limit, ""), own=True) for whose, subject, limit in picky),
-        )
+        return tuple(chain.from_iterable(shared_checks(*holder) for holder in self._holders))
 
     def _picked(self, models: tuple[str, ...], user: str) -> list[Check]:
         return [
@@ -107,6 +105,17 @@ class Plan:
             # A call that names no model may run on any.
             if not limit.models or not models or any(self._rules[limit.models].serves((model,)) for model in models)
         ]
+
+
+def shared_checks(whose: Whose, subject: str, limits: Iterable[Limit]) -> list[Check]:
+    """One holder's checks, without the users' own."""
+    return [
+        Check(whose, limit, _own_subject(subject, limit, ""), own=True)
+        if limit.models
+        else Check(whose, limit, subject)
+        for limit in limits
+        if not limit.each_user
+    ]
 
 
 def _own_subject(subject: str, limit: Limit, user: str) -> str:

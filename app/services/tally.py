@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.core.clock import Clock
 from app.core.redis import RedisManager
 from app.models.keys import ClientKey
 from app.models.limits import Group, Span, Unit
 from app.models.usage import Spent
-from app.services.limit_plan import Plan, client_subject
-from app.services.money import Standing, standing_of
+from app.services.limit_plan import Check, Plan, client_subject, shared_checks
+from app.services.money import Standing, Whose, standing_of
 from app.services.spending import held_name, spent_name
 
 
@@ -27,12 +29,15 @@ class Tally:
 
     async def standings(self, client: ClientKey, group: Group | None, gateway: Group | None) -> list[Standing]:
         """Of every limit of money that is counted for all users together. Raises RedisUnavailable."""
+        return await self._standings(Plan(client, group, gateway).every)
+
+    async def standings_of(self, subject: str, terms: ClientKey | Group) -> list[Standing]:
+        """The same of one client or group alone. Raises RedisUnavailable."""
+        return await self._standings(shared_checks(Whose.KEY, subject, terms.limits))
+
+    async def _standings(self, every: Iterable[Check]) -> list[Standing]:
         now_s = self._clock.wall_s()
-        checks = [
-            check
-            for check in Plan(client, group, gateway).every
-            if check.limit.unit is Unit.USD and not check.limit.each_user
-        ]
+        checks = [check for check in every if check.limit.unit is Unit.USD]
         names = [name(check.subject, check.limit.span, now_s) for check in checks for name in (spent_name, held_name)]
         sums = await self._sums(names)
         used = [spent + held for spent, held in zip(sums[::2], sums[1::2], strict=True)]

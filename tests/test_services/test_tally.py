@@ -60,6 +60,6 @@ async def test_standings_count_what_is_reserved(redis_server: RedisServer) -> No
 
     assert [(one.whose, one.limit.span, one.size_nano, one.used_nano) for one in found] == [
         (Whose.KEY, Span.DAY, 1000, 45),
-        (Whose.GROUP, Span.TOTAL, 9000, 45),
         (Whose.KEY, Span.MONTH, 5000, 5),
+        (Whose.GROUP, Span.TOTAL, 9000, 45),
     ]
