@@ -11,11 +11,13 @@ from app.core.config import Settings
 from app.core.redis import RedisManager
 from app.core.security import KeyRing, Secret
 from app.core.tasks import TaskSet
+from app.models.key_facts import KeyFacts
 from app.models.limits import Group
 from app.services.accounting import Accounting
 from app.services.bodies import Bodies
 from app.services.books import Books
 from app.services.insight import Insight
+from app.services.key_manager import KeyManager
 from app.services.ledger import Ledger
 from app.services.limits import Limits
 from app.services.local_limits import WithoutRedis
@@ -25,6 +27,7 @@ from app.services.settler import Settler
 from app.services.signs_of_life import SignsOfLife
 from app.services.tally import Tally
 from app.services.upstream_api import UpstreamClient
+from app.services.watchers import alerts_for, reconciliation_for
 
 log = logging.getLogger(__name__)
 
@@ -78,3 +81,20 @@ class BooksParts:
         self.ledger.start()
         self.bodies = Bodies(redis, self._tasks, clock, ring, kept_h=settings.keep_bodies_h)
         self.accounting = Accounting(books, limits, prices, clock, groups)
+
+    def watch(
+        self,
+        stack: AsyncExitStack,
+        client: UpstreamClient,
+        keys: KeyManager,
+        facts: Callable[[], Mapping[str, KeyFacts]],
+        groups: Callable[[], Mapping[str, Group]],
+    ) -> None:
+        """Starts what looks at the books and tells people."""
+        settings, redis, clock = self._settings, self._redis, self._clock
+        alerts = self.alerts = alerts_for(settings, redis, clock, keys, groups)
+        books = (self.insight, self.ledger)
+        compared = reconciliation_for(settings, redis, clock, keys, facts, books, alerts, client)
+        for part in (alerts, compared):
+            stack.push_async_callback(part.close)
+            part.start()

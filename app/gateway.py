@@ -97,6 +97,8 @@ class Gateway:
             secret_of=self._secret_of,
             groups=self.groups,
         )
+        if self._keys is not None:
+            books.watch(self._stack, parts.client, self._keys, lambda: parts.facts.every, self.groups)
         self.proxy = Proxy(
             upstream,
             prefix,

@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     ledger_days: int = Field(30, ge=1, le=3650, description="Longest time that single calls are kept.")
     keep_bodies_h: float = Field(24, gt=0, le=8760, description="Life of kept bodies, for clients that have them kept.")
     alert_at: Percents = Field((50, 80, 95), description="Percents of a money limit at which somebody is told.")
-    webhook_url: str = Field("", description="Where alerts are sent. Empty: nowhere.")
+    webhook_url: str = Field("", repr=False, description="Where alerts are sent. Empty: nowhere.")
     webhook_secret: SecretStr = Field(SecretStr(""), description="Signs alerts (Standard Webhooks): whsec_<base64>.")
     webhook_to_private: bool = Field(False, description="Alerts may go to addresses of the own network.")
     reconcile_at_h: int = Field(2, ge=0, le=23, description="Hour (UTC) of the nightly comparison with OpenRouter.")
@@ -268,7 +268,15 @@ class Settings(BaseSettings):
             raise ValueError("must be whole numbers from 1 to 100, separated by commas")
         return tuple(sorted(set(value)))
 
-    @field_validator("public_url", "webhook_url")
+    @field_validator("webhook_url")
+    @classmethod
+    def _usable_webhook(cls, value: str) -> str:
+        # Its query is often the receiver's own secret.
+        if value:
+            split_http(value.partition("?")[0])
+        return value
+
+    @field_validator("public_url")
     @classmethod
     def _usable_public_url(cls, value: str) -> str:
         if value:

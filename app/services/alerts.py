@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -154,18 +155,20 @@ class Alerts:
             if due.next_s <= self._clock.wall_s():
                 await self._send(self._webhook, due)
 
+    async def try_out(self, alert: Alert) -> str:
+        """Sends it once, without keeping it. What went wrong, as a sentence, or nothing."""
+        if self._webhook is None:
+            return "There is no receiver: set WEBHOOK_URL."
+        try:
+            await self._webhook.send(alert.id, _body(alert))
+        except NotSent as failure:
+            return f"It was not taken: {failure.reason}."
+        return ""
+
     async def _send(self, webhook: Webhook, due: _Due) -> None:
         alert = due.alert
-        body = msgspec.json.encode(
-            {
-                "type": f"alert.{alert.kind.value}",
-                "timestamp": msgspec.to_builtins(alert.at_s),
-                "data": msgspec.to_builtins(alert),
-                "text": f"{alert.title}. {alert.text}".strip(),
-            }
-        )
         try:
-            await webhook.send(alert.id, body)
+            await webhook.send(alert.id, _body(alert))
         except NotSent as failure:
             if due.tries >= len(_PAUSES_S):
                 log.error("alert never delivered", extra={"kind": alert.kind.value, "reason": failure.reason})  # noqa: TRY400 - a code
@@ -178,6 +181,17 @@ class Alerts:
             return
         await self._redis.command("HDEL", self._queue, alert.id)
         log.info("alert was delivered", extra={"kind": alert.kind.value})
+
+
+def _body(alert: Alert) -> bytes:
+    return msgspec.json.encode(
+        {
+            "type": f"alert.{alert.kind.value}",
+            "timestamp": datetime.fromtimestamp(alert.at_s, UTC).isoformat(),
+            "data": alert,
+            "text": f"{alert.title}. {alert.text}".strip(),
+        }
+    )
 
 
 def _group_name(name: str, group_id: str) -> str:
