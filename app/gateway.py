@@ -207,7 +207,7 @@ class Gateway:
 
     def groups(self) -> Mapping[str, Group]:
         """Clients' groups as they are now, by id."""
-        return {} if self._keys is None else getattr(self._keys, "groups", {})
+        return {} if self._keys is None else self._keys.groups
 
     async def _price_list(self) -> bytes:
         return (await self.catalogue.answer(b"/v1/models?output_modalities=all", [])).body

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import clients, keys, pool, requests, rotation
+from app.cli import alerts, audit, clients, groups, keys, pool, requests, rotation
 from app.cli.output import USAGE, CommandFailed, note, say
+from app.cli.reconcile import reconcile
 from app.cli.serve import serve
 from app.cli.usage import usage
 
@@ -31,9 +32,13 @@ for _name, _command in rotation.COMMANDS.items():
     keys.app.command(_name)(_command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(clients.app, name="clients")
+app.add_typer(groups.app, name="groups")
 app.add_typer(pool.app, name="pool")
 app.add_typer(requests.app, name="requests")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(audit.app, name="audit")
 app.command("usage")(usage)
+app.command("reconcile")(reconcile)
 app.command("serve")(serve)
 
 

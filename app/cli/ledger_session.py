@@ -38,7 +38,8 @@ class LedgerSession:
         """What people call the clients and keys whose ids stand in the ledger; the keys by short id too."""
         clients = {record.id: record.name for record in self.keys.client_keys.values()}
         keys = {key.id: key.label or key.masked for key in self.keys.openrouter_keys.values()}
-        return clients | keys | {short_key(key_id): name for key_id, name in keys.items()}
+        groups = {group.id: group.name for group in self.keys.groups.values()}
+        return clients | groups | keys | {short_key(key_id): name for key_id, name in keys.items()}
 
     def client_id(self, name: str) -> str:
         """Of a client named by people. What is not known any more may still stand in the ledger under its id."""

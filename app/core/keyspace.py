@@ -14,9 +14,11 @@ class Keyspace:
     __slots__ = (
         "_prefix",
         "audit",
+        "audit_head",
         "changes",
         "client_keys",
         "fact_changes",
+        "groups",
         "in_flight",
         "journal",
         "key_facts",
@@ -38,6 +40,8 @@ class Keyspace:
         self.version = f"{prefix}:{{state}}:version"
         self.store_mark = f"{prefix}:{{state}}:store-mark"
         self.audit = f"{prefix}:{{state}}:audit"
+        self.audit_head = f"{prefix}:{{state}}:audit-head"
+        self.groups = f"{prefix}:{{state}}:groups"
         self.changes = f"{prefix}:{{state}}:changes"
         self.journal = f"{prefix}:{{state}}:journal"
         self.managed_keys = f"{prefix}:{{state}}:managed-keys"

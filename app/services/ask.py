@@ -13,13 +13,17 @@ from typing import Any
 import msgspec
 
 from app.core.errors import GatewayError
+from app.services.splice import DoubledMemberError, places
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a caller asks for; each field has exactly one reading. `max_tokens` stands for its two other names too."""
+    """What a caller asks for; each field has exactly one reading. `max_tokens` stands for its two other names too, and
+    `models` for the models of `fallbacks`.
+    """
 
     model: str = ""
     models: tuple[str, ...] = ()
+    preset: str = ""
     stream: bool = False
     session_id: str = ""
     prompt_cache_key: str = ""
@@ -27,6 +31,8 @@ class Ask(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     said: Any = None
     """Messages, input or prompt, as they are; what they mean is upstream's business."""
+    whole: dict[str, Any] = {}
+    """All of the body, as it was parsed."""
 
 
 NOTHING_ASKED = Ask()
@@ -56,18 +62,20 @@ def read_ask(body: bytes) -> Ask:
     if not isinstance(value, dict):
         raise GatewayError(400, "invalid_request", "The body must be a JSON object.", 'Send {"model": …} and so on.')
     told: dict[str, Any] = {}
-    for name in value.keys() & _READERS.keys():
-        spelled, read = _READERS[name]
+    for name in value.keys() & _WATCHED.keys():
+        spelled, read = _WATCHED[name]
         if body.count(spelled) > 1:
             _refuse_doubles(body)
-        if (found := value[name]) is not None:
+        if read is not None and (found := value[name]) is not None:
             told[name] = read(name, found)
     if b"\\u00" in body and _ESCAPED_ASCII.search(body):
         _refuse_doubles(body)
     if not told.keys().isdisjoint(_OTHER_LIMITS):
         limits = [told.pop(name, None) for name in ("max_tokens", *_OTHER_LIMITS)]
         told["max_tokens"] = next(limit for limit in limits if limit is not None)
-    return Ask(**told, said=value.get("messages") or value.get("input") or value.get("prompt"))
+    if "fallbacks" in told:
+        told["models"] = (*told.get("models", ()), *told.pop("fallbacks"))
+    return Ask(**told, said=value.get("messages") or value.get("input") or value.get("prompt"), whole=value)
 
 
 def opening_messages(ask: Ask) -> bytes:
@@ -88,6 +96,13 @@ def _role(message: Any) -> Any:
 
 
 def _refuse_doubles(body: bytes) -> None:
+    try:
+        places(body)
+    except DoubledMemberError:
+        _refuse_watched_doubles(body)
+
+
+def _refuse_watched_doubles(body: bytes) -> None:
     outermost: list[tuple[str, Any]] = []
 
     def last_seen(pairs: list[tuple[str, Any]]) -> None:
@@ -99,7 +114,7 @@ def _refuse_doubles(body: bytes) -> None:
     except (ValueError, RecursionError) as error:
         raise _invalid_json(error) from None
     names = [name for name, _ in outermost]
-    for name in _READERS:
+    for name in _WATCHED:
         if names.count(name) > 1:
             raise GatewayError(400, "invalid_request", f"The body has more than one `{name}`.", "Send it once.")
 
@@ -134,6 +149,13 @@ def _texts(name: str, found: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _fallbacks(name: str, found: Any) -> tuple[str, ...]:
+    """Names of models, or objects around them."""
+    if type(found) is not list:
+        raise _wrong_type(name, "a list")
+    return _texts(name, [item.get("model") if type(item) is dict else item for item in found])
+
+
 def _flag(name: str, found: Any) -> bool:
     if type(found) is not bool:
         raise _wrong_type(name, "true or false")
@@ -154,10 +176,16 @@ def _wrong_type(name: str, wanted: str) -> GatewayError:
 
 _OTHER_LIMITS = ("max_completion_tokens", "max_output_tokens")
 _FORMS: dict[Callable[[str, Any], Any], tuple[str, ...]] = {
-    _text: ("model", "session_id", "user"),
+    _text: ("model", "preset", "session_id", "user"),
     _hint: ("prompt_cache_key",),
     _texts: ("models",),
+    _fallbacks: ("fallbacks",),
     _flag: ("stream",),
     _whole: ("max_tokens", *_OTHER_LIMITS),
 }
-_READERS = {name: (f'"{name}"'.encode(), read) for read, names in _FORMS.items() for name in names}
+# Read elsewhere, by rules that depend on there being one of each.
+_READ_ELSEWHERE = ("container", "plugins", "previous_job_id", "provider", "requests", "tools")
+_WATCHED: dict[str, tuple[bytes, Callable[[str, Any], Any] | None]] = {
+    **{name: (f'"{name}"'.encode(), read) for read, names in _FORMS.items() for name in names},
+    **{name: (f'"{name}"'.encode(), None) for name in _READ_ELSEWHERE},
+}

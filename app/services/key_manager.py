@@ -1,4 +1,4 @@
-"""The keys: OpenRouter's, sealed, and the clients', hashed. Memory answers every question.
+"""The keys: OpenRouter's, sealed, and the clients', hashed; and the clients' groups. Memory answers every question.
 
 Redis is the truth: a change is stored first, by one script, and then taken into the view that every worker has.
 """
@@ -16,8 +16,11 @@ from app.core.security import ClientKeyring, KeyRing, Secret
 from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState, OpenRouterKey
+from app.models.limits import Group
 from app.models.marks import Scope
+from app.services.audit import Audit
 from app.services.client_keys import ClientKeys, NewClientKey
+from app.services.groups import Groups
 from app.services.key_import import MOST_LINES, Candidate, ImportLine, ImportReport, candidates
 from app.services.key_names import KeyRefused, NoSuchKey
 from app.services.key_store import KeyStore
@@ -54,6 +57,8 @@ class KeyManager:
         self._digest = clients.digest
         self._openrouter = OpenRouterKeys(store, self._view, ring, clock, probe)
         self._clients = ClientKeys(store, self._view, clients, clock)
+        self._groups = Groups(store, self._view, clock)
+        self.audit: Final[Audit] = store.audit
         self._verifies = probe is not None
         self._tasks = TaskSet()
 
@@ -79,9 +84,15 @@ class KeyManager:
     def client_keys(self) -> Mapping[str, ClientKey]:
         return self._view.clients
 
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """By id; the gateway's own only where it has terms."""
+        return self._view.groups
+
     def authenticate(self, key: bytes) -> ClientKey | None:
         """The client of a key, whatever its state. From memory; a keyed hash is looked up, so nothing is compared."""
-        return self._view.by_digest.get(self._digest(key))
+        digest = self._digest(key)
+        return self._view.by_digest.get(digest) or self._view.by_replaced(digest)
 
     # ---- OpenRouter keys
 
@@ -156,13 +167,22 @@ class KeyManager:
         changes: Mapping[str, Any] | None = None,
     ) -> NewClientKey:
         """Makes a key, with attributes if wanted; its secret is handed out here and kept nowhere."""
-        return await self._clients.create(
-            name, expires_at=expires_at, by=by, changes={"owner": owner, **(changes or {})}
-        )
+        given = {"owner": owner, "expires_at": expires_at, **(changes or {})}
+        return await self._clients.create(name, by=by, changes=given)
 
     async def update_client_key(self, name: str, changes: Mapping[str, Any], *, by: str) -> ClientKey:
-        """Sets attributes: name, owner, tags, trace. Without a difference nothing is stored."""
+        """Sets attributes: name, owner, group, expires_at, tags, trace and all terms. Without a difference nothing is
+        stored.
+        """
         return await self._clients.update(name, changes, by=by)
+
+    async def rotate_client_key(self, name: str, *, overlap_s: float, by: str) -> NewClientKey:
+        """A new secret; the old one is good for the overlap. Without one, all older ones end too."""
+        return await self._clients.rotate(name, overlap_s, by=by)
+
+    async def raise_client_limit(self, name: str, which: str, size: str, until_s: float, *, by: str) -> ClientKey:
+        """`which` and `size` as in limit_words."""
+        return await self._clients.raise_limit(name, which, size, until_s, by=by)
 
     async def set_client_state(self, name: str, state: KeyState, *, by: str) -> ClientKey:
         """Enables, disables or revokes. A revoked key stays revoked."""
@@ -170,3 +190,22 @@ class KeyManager:
 
     async def delete_client_key(self, name: str, *, by: str) -> ClientKey:
         return await self._clients.delete(name, by=by)
+
+    # ---- groups; "gateway" names the one of all clients
+
+    def find_group(self, name: str) -> Group:
+        return self._groups.find(name)
+
+    async def create_group(self, name: str, *, by: str, changes: Mapping[str, Any] | None = None) -> Group:
+        return await self._groups.create(name, by=by, changes=changes)
+
+    async def update_group(self, name: str, changes: Mapping[str, Any], *, by: str) -> Group:
+        """Sets the name and all terms. Without a difference nothing is stored."""
+        return await self._groups.update(name, changes, by=by)
+
+    async def raise_group_limit(self, name: str, which: str, size: str, until_s: float, *, by: str) -> Group:
+        return await self._groups.raise_limit(name, which, size, until_s, by=by)
+
+    async def delete_group(self, name: str, *, by: str) -> Group:
+        """A group that clients belong to stays."""
+        return await self._groups.delete(name, by=by)

@@ -1,26 +1,35 @@
-"""The records of both kinds of keys in Redis: read them, change one by one script, hear of changes. Knows no secret.
+"""The records of keys and groups in Redis: read them, change one by one script, hear of changes. Knows no secret.
 
 A record is stored as `<revision>\\n<JSON>`; a change that was made on an older revision is refused.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from app.core.redis import RedisManager
 from app.core.store_mark import Lost, StoreMark, StoreReset
 from app.models.keys import ClientKey, OpenRouterKey
+from app.models.limits import Group
+from app.services.audit import Audit, Link
+from app.services.audit_chain import Deed
+
+__all__ = ["Changed", "ConflictError", "Deed", "KeyStore", "Record", "RecordKind", "Shelf"]
 
 log = logging.getLogger(__name__)
 
-Record = TypeVar("Record", OpenRouterKey, ClientKey)
-_SCAN_STEP = 2000
+Record = TypeVar("Record", OpenRouterKey, ClientKey, Group)
+_SCAN_STEP: Final = 2000
+_LINK_TRIES: Final = 100
+_LINK_PAUSE_S: Final = 0.001
 
 
 class RecordKind(StrEnum):
@@ -28,23 +37,11 @@ class RecordKind(StrEnum):
 
     OPENROUTER = "openrouter"
     CLIENT = "client"
+    GROUP = "group"
 
 
 class ConflictError(Exception):
     """Somebody else changed the record in between, or it is gone."""
-
-
-class Deed(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of the audit: what somebody did to which record. Holds what people may see and never a secret."""
-
-    at: float
-    by: str
-    deed: str
-    kind: str
-    id: str
-    name: str
-    before: str = ""
-    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +53,78 @@ class Changed:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is to be written where, and what must hold beside the record's revision."""
+
+    kind: RecordKind
+    shelf: str
+    id: str
+    rev: int
+    text: bytes
+    entry: bytes
+    group: str = ""
+    """This one must be there."""
+    version: str = ""
+    """The state must still have it."""
+
+
+class _Writer:
+    """Runs the one script that changes, again where others have added to the audit in between."""
+
+    def __init__(self, redis: RedisManager, audit: Audit, mark: StoreMark | None, groups: str) -> None:
+        self.redis = redis
+        self._audit = audit
+        self._mark = mark
+        self._groups = groups
+        # One link follows the other: what one process sends at the same time would only be refused.
+        self._in_turn = asyncio.Lock()
+
+    async def write(self, change: _Change) -> tuple[int, int]:
+        """The state's version and the record's revision. Raises ConflictError, StoreReset, RedisUnavailable."""
+        async with self._in_turn:
+            outcome, version, rev = await self._write_linked(change)
+        if outcome == b"reset":
+            raise StoreReset((self._mark and self._mark.lost) or Lost.REPLACED)
+        if outcome != b"ok":
+            raise ConflictError
+        return version, rev
+
+    async def _write_linked(self, change: _Change) -> tuple[bytes, int, int]:
+        for tries in range(_LINK_TRIES):
+            link = await self._audit.link(change.entry)
+            outcome, version, rev, *noted = await self._run(change, link)
+            if bytes(outcome) == b"ok":
+                self._audit.linked(link, bytes(noted[0]).decode())
+            if bytes(outcome) != b"moved":
+                return bytes(outcome), int(version), int(rev)
+            self._audit.moved()
+            await asyncio.sleep(min(tries, 10) * secrets.randbelow(10) * _LINK_PAUSE_S)
+        raise ConflictError
+
+    async def _run(self, change: _Change, link: Link) -> list[bytes]:
+        keys = self.redis.keys
+        names = [change.shelf, keys.version, keys.audit, keys.store_mark, self._audit.head_name, self._groups]
+        # The mark is compared in the script, because the store may have been emptied since it was looked at.
+        mark = self._mark.known if self._mark is not None else ""
+        words = [change.id, change.rev, change.text, change.entry, keys.changes, change.kind.value, mark]
+        conditions = [change.group, change.version]
+        found: list[bytes] = await self.redis.script("change", names, [*words, *link.words, *conditions])
+        return found
+
+
 class Shelf(Generic[Record]):
     """The records of one kind."""
 
-    def __init__(
-        self, redis: RedisManager, kind: RecordKind, name: str, form: type[Record], mark: StoreMark | None = None
-    ) -> None:
-        self._redis = redis
-        self._mark = mark
+    def __init__(self, writer: _Writer, kind: RecordKind, name: str, form: type[Record]) -> None:
+        self._writer = writer
+        self._redis = writer.redis
         self._kind = kind
         self._name = name
         self._decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(form)
 
-    async def load(self) -> dict[str, Record]:
-        """Every record by its id."""
+    async def load(self, known: Mapping[str, Record]) -> dict[str, Record]:
+        """Every record by its id; where a known one is equal, that very object: others remember things by it."""
         found: dict[str, Record] = {}
         cursor = b"0"
         while True:
@@ -78,7 +133,8 @@ class Shelf(Generic[Record]):
             for field, stored in pairs:
                 record_id = bytes(field).decode("utf-8", "replace")
                 if (record := self._read(record_id, stored)) is not None:
-                    found[record_id] = record
+                    same = known.get(record_id)
+                    found[record_id] = same if same is not None and same == record else record
             if int(cursor) == 0:
                 return found
 
@@ -86,29 +142,23 @@ class Shelf(Generic[Record]):
         stored = await self._redis.command("HGET", self._name, record_id)
         return None if stored is None else self._read(record_id, stored)
 
-    async def put(self, record: Record, deed: Deed) -> tuple[Record, int]:
-        """Writes it over the revision it was made from (0: new). What is stored now, and the state's version."""
-        version, rev = await self._change(record.id, str(record.rev), msgspec.json.encode(record), deed)
+    async def put(self, record: Record, deed: Deed, *, group: str = "") -> tuple[Record, int]:
+        """Writes it over the revision it was made from (0: new), if this group is there. What is stored now, and the
+        state's version.
+        """
+        change = self._change(record, msgspec.json.encode(record), deed)
+        version, rev = await self._writer.write(replace(change, group=group))
         return msgspec.structs.replace(record, rev=rev), version
 
-    async def drop(self, record: Record, deed: Deed) -> int:
-        version, _ = await self._change(record.id, str(record.rev), b"", deed)
+    async def drop(self, record: Record, deed: Deed, *, at_version: int | None = None) -> int:
+        """With a version: only while nothing at all has changed since."""
+        change = self._change(record, b"", deed)
+        expected = "" if at_version is None else str(at_version)
+        version, _ = await self._writer.write(replace(change, version=expected))
         return version
 
-    async def _change(self, record_id: str, expected: str, text: bytes, deed: Deed) -> tuple[int, int]:
-        keys = self._redis.keys
-        names = [self._name, keys.version, keys.audit]
-        arguments = [record_id, expected, text, msgspec.json.encode(deed), keys.changes, self._kind.value]
-        if self._mark is not None and self._mark.known:
-            # In the script, because the store may have been emptied since it was looked at.
-            names.append(keys.store_mark)
-            arguments.append(self._mark.known)
-        outcome, version, rev = await self._redis.script("change", names, arguments)
-        if bytes(outcome) == b"reset":
-            raise StoreReset((self._mark and self._mark.lost) or Lost.REPLACED)
-        if bytes(outcome) != b"ok":
-            raise ConflictError
-        return int(version), int(rev)
+    def _change(self, record: Record, text: bytes, deed: Deed) -> _Change:
+        return _Change(self._kind, self._name, record.id, record.rev, text, msgspec.json.encode(deed))
 
     def _read(self, record_id: str, stored: bytes) -> Record | None:
         rev, _, text = bytes(stored).partition(b"\n")
@@ -124,14 +174,19 @@ class Shelf(Generic[Record]):
 
 
 class KeyStore:
-    """Both shelves, and the version that every change raises. With a `mark` it is sure to be the known store."""
+    """The shelves, the audit of their changes, and the version that every change raises. With a `mark` it is sure to be
+    the known store.
+    """
 
     def __init__(self, redis: RedisManager, mark: StoreMark | None = None) -> None:
         self._redis = redis
         self._mark = mark
         keys = redis.keys
-        self.openrouter = Shelf(redis, RecordKind.OPENROUTER, keys.openrouter_keys, OpenRouterKey, mark)
-        self.clients = Shelf(redis, RecordKind.CLIENT, keys.client_keys, ClientKey, mark)
+        self.audit = Audit(redis)
+        writer = _Writer(redis, self.audit, mark, keys.groups)
+        self.openrouter = Shelf(writer, RecordKind.OPENROUTER, keys.openrouter_keys, OpenRouterKey)
+        self.clients = Shelf(writer, RecordKind.CLIENT, keys.client_keys, ClientKey)
+        self.groups = Shelf(writer, RecordKind.GROUP, keys.groups, Group)
 
     async def version(self) -> int:
         """Raises StoreReset (a RedisUnavailable) where this is not the known store."""

@@ -1,4 +1,4 @@
-"""All keys in memory, as the store has them: read at start, then kept up to date by what other workers tell.
+"""All keys and groups in memory, as the store has them: read at start, then kept up to date by what other workers tell.
 
 What was not heard is found by comparing the state's version. It makes no change and knows no secret.
 """
@@ -10,11 +10,14 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from app.core.clock import Clock
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.core.store_mark import StoreReset
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, OpenRouterKey
+from app.models.limits import Group
 from app.services.key_store import Changed, KeyStore, RecordKind
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,10 @@ _TELL_EVERY_S: Final = 0.05
 
 
 class KeyView:
-    """`openrouter` and `clients` by id, `by_digest` for authentication. A change of them is told to the listeners."""
+    """`openrouter`, `clients` and `groups` by id, `by_digest` for authentication, `replaced` for secrets that were
+    replaced, each with its end. A record stays the same object for as long as nothing about it changes. Changes of
+    the OpenRouter keys are told to the listeners.
+    """
 
     def __init__(self, store: KeyStore, clock: Clock) -> None:
         self._store = store
@@ -38,7 +44,19 @@ class KeyView:
         self._telling: asyncio.TimerHandle | None = None
         self.openrouter: dict[str, OpenRouterKey] = {}
         self.clients: dict[str, ClientKey] = {}
+        self.groups: dict[str, Group] = {}
         self.by_digest: dict[bytes, ClientKey] = {}
+        self.replaced: dict[bytes, tuple[float, ClientKey]] = {}
+
+    @property
+    def version(self) -> int:
+        """Of the state that this is a view of: nothing older is in it."""
+        return self._version
+
+    def by_replaced(self, digest: bytes) -> ClientKey | None:
+        """The client of a secret that was replaced, until its end."""
+        until_s, client = self.replaced.get(digest, (0.0, None))
+        return client if until_s > self._clock.wall_s() else None
 
     async def start(self, *, follow: bool) -> None:
         """Reads everything. With `follow` it stays up to date until `close`. Raises RedisUnavailable.
@@ -64,12 +82,13 @@ class KeyView:
         async with self._reading:
             # The version comes first: a change that happens while we read is then heard or found, never taken as seen.
             version = await self._store.version()
-            openrouter = await self._store.openrouter.load()
-            clients = await self._store.clients.load()
+            openrouter = await self._store.openrouter.load(self.openrouter)
+            clients = await self._store.clients.load(self.clients)
+            groups = await self._store.groups.load(self.groups)
             await self._store.version()  # raises where the store was emptied while it was read
             self.openrouter = openrouter
-            self.clients = clients
-            self.by_digest = {digest: client for client in clients.values() if (digest := _digest(client))}
+            self.groups = groups
+            self._take_clients(clients)
             self._version = version
         self._tell()
 
@@ -96,6 +115,16 @@ class KeyView:
             if version > self._version and record.rev >= _rev(self.clients.get(record.id)):
                 self._take_client(record.id, None)
 
+    async def put_group(self, record: Group, version: int) -> None:
+        async with self._reading:
+            if version > self._version and record.rev > _rev(self.groups.get(record.id)):
+                self._take_group(record.id, record)
+
+    async def drop_group(self, record: Group, version: int) -> None:
+        async with self._reading:
+            if version > self._version and record.rev >= _rev(self.groups.get(record.id)):
+                self._take_group(record.id, None)
+
     def _take_openrouter(self, key_id: str, record: OpenRouterKey | None) -> None:
         if record is None:
             self.openrouter.pop(key_id, None)
@@ -106,11 +135,36 @@ class KeyView:
     def _take_client(self, client_id: str, record: ClientKey | None) -> None:
         old = self.clients.pop(client_id, None)
         if old is not None:
-            self.by_digest.pop(_digest(old), None)
+            self.by_digest.pop(_digest(old.digest, old.id), None)
+            for secret in old.old_secrets:
+                self.replaced.pop(_digest(secret.digest, old.id), None)
         if record is not None:
             self.clients[client_id] = record
-            if digest := _digest(record):
-                self.by_digest[digest] = record
+            self._index(record)
+
+    def _take_clients(self, read: dict[str, ClientKey]) -> None:
+        """Only what differs costs time: with many clients this would hold up the calls."""
+        for client_id in self.clients.keys() - read.keys():
+            self._take_client(client_id, None)
+        for client_id, record in read.items():
+            if self.clients.get(client_id) is not record:
+                self._take_client(client_id, record)
+
+    def _index(self, client: ClientKey) -> None:
+        if digest := _digest(client.digest, client.id):
+            self.by_digest[digest] = client
+        if client.old_secrets:
+            # A copy: whoever remembers a connection's client by its record asks again, and so hears of the end.
+            twin = msgspec.structs.replace(client)
+            for secret in client.old_secrets:
+                if digest := _digest(secret.digest, client.id):
+                    self.replaced[digest] = (secret.until_s, twin)
+
+    def _take_group(self, group_id: str, record: Group | None) -> None:
+        if record is None:
+            self.groups.pop(group_id, None)
+        else:
+            self.groups[group_id] = record
 
     # ---- what others do
 
@@ -118,6 +172,8 @@ class KeyView:
         async with self._reading:
             if change.kind == RecordKind.OPENROUTER:
                 self._take_openrouter(change.id, await self._store.openrouter.read(change.id))
+            elif change.kind == RecordKind.GROUP:
+                self._take_group(change.id, await self._store.groups.read(change.id))
             else:
                 self._take_client(change.id, await self._store.clients.read(change.id))
             missed_some = change.version > self._version + 1
@@ -167,14 +223,14 @@ class KeyView:
             listener()
 
 
-def _rev(record: OpenRouterKey | ClientKey | None) -> int:
+def _rev(record: OpenRouterKey | ClientKey | Group | None) -> int:
     return 0 if record is None else record.rev
 
 
-def _digest(client: ClientKey) -> bytes:
+def _digest(digest: str, client_id: str) -> bytes:
     """Nothing for a damaged record: then nobody can be this client, and all others can."""
     try:
-        return bytes.fromhex(client.digest)
+        return bytes.fromhex(digest)
     except ValueError:
-        log.error("client key unreadable", extra={"client": client.id})  # noqa: TRY400 - frames say nothing here
+        log.error("client key unreadable", extra={"client": client_id})  # noqa: TRY400 - frames say nothing here
         return b""

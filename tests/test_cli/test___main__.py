@@ -24,9 +24,11 @@ def test_both_names_are_the_same_program(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["--help"], ["serve", "keys", "clients"]),
+        (["--help"], ["serve", "keys", "clients", "groups", "audit"]),
         (["keys", "--help"], ["add", "import", "list", "disable", "enable", "delete"]),
-        (["clients", "--help"], ["create", "list", "revoke"]),
+        (["clients", "--help"], ["create", "set", "list", "show", "raise", "rotate", "revoke"]),
+        (["groups", "--help"], ["create", "set", "list", "show", "raise", "delete"]),
+        (["audit", "--help"], ["list", "verify"]),
         (["serve", "--help"], ["--host", "--port", "--workers", "--reload"]),
     ],
 )

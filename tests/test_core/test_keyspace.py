@@ -24,6 +24,8 @@ def test_what_one_change_touches_shares_a_slot() -> None:
         (KEYS.client_keys, "gw:{state}:client-keys"),
         (KEYS.version, "gw:{state}:version"),
         (KEYS.audit, "gw:{state}:audit"),
+        (KEYS.audit_head, "gw:{state}:audit-head"),
+        (KEYS.groups, "gw:{state}:groups"),
         (KEYS.store_mark, "gw:{state}:store-mark"),
         (KEYS.changes, "gw:{state}:changes"),
         (KEYS.owner("generation", "gen-1"), "gw:owner:{generation:gen-1}"),

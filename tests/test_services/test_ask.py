@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from app.core.errors import GatewayError
@@ -12,7 +14,21 @@ def test_ask_reads_what_matters() -> None:
     """The fields that the gateway depends on, whatever else the body holds."""
     body = b'{"model":"a/b","models":["c/d"],"stream":true,"session_id":"s","user":"u","max_tokens":7,"x":{"model":1}}'
 
-    assert Ask(model="a/b", models=("c/d",), stream=True, session_id="s", user="u", max_tokens=7) == read_ask(body)
+    ask = read_ask(body)
+
+    assert ask == Ask(
+        model="a/b", models=("c/d",), stream=True, session_id="s", user="u", max_tokens=7, whole=json.loads(body)
+    )
+
+
+def test_fallbacks_are_models_too() -> None:
+    """Messages calls them so, with objects or names."""
+    body = b'{"model":"a/b","models":["c/d"],"fallbacks":[{"model":"e/f","x":1},"g/h"],"preset":"p"}'
+
+    ask = read_ask(body)
+
+    assert (ask.models, ask.preset) == (("c/d", "e/f", "g/h"), "p")
+    assert read_ask(b'{"model":"a/b","fallbacks":null}').models == ()
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
@@ -29,6 +45,9 @@ def test_every_spelling_of_the_output_limit_counts(name: str) -> None:
         b'{"\\u006dodel":"cheap","model":"dear"}',
         b'{"stream":false,"messages":[{"model":1}],"stream":true}',
         b'{"max_tokens":1,"max\\u005ftokens":2}',
+        b'{"tools":[],"tools":[{"type":"openrouter:files"}]}',
+        b'{"provider":{"zdr":true},"x":1,"provider":{}}',
+        b'{"preset":"a","pr\\u0065set":"b"}',
     ],
 )
 def test_a_field_given_twice_is_refused(body: bytes) -> None:
@@ -46,6 +65,8 @@ def test_a_field_given_twice_is_refused(body: bytes) -> None:
         b'{"messages":[{"model":1},{"model":2}],"model":"a"}',
         b'{"text":"\\u0041 \\u00e9","model":"a"}',
         b'{"model":"a","text":"\\"model\\":"}',
+        b'{"model":"a","user":"u","messages":[{"role":"user"},{"role":"user"}]}',
+        b'{"model":"a","user":"u","x":1,"messages":[{"role":"user"}],"x":2}',
     ],
 )
 def test_the_same_word_elsewhere_is_no_double(body: bytes) -> None:
@@ -91,6 +112,9 @@ def test_what_is_no_json_is_refused_without_an_echo(body: bytes) -> None:
         (b'{"model":"' + b"x" * 2000 + b'"}', "model"),
         (b'{"models":"a"}', "models"),
         (b'{"models":[1]}', "models"),
+        (b'{"fallbacks":"a"}', "fallbacks"),
+        (b'{"fallbacks":[{"name":"a"}]}', "fallbacks"),
+        (b'{"preset":1}', "preset"),
         (b'{"stream":"yes"}', "stream"),
         (b'{"max_tokens":-1}', "max_tokens"),
         (b'{"max_tokens":9223372036854775808}', "max_tokens"),

@@ -16,6 +16,7 @@ from app.core.redis import RedisManager, RedisOptions, RedisUnavailable
 from app.core.store_mark import SETTLED_S, Lost, StoreMark, StoreReset
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState, OpenRouterKey
+from app.models.limits import Group
 from app.services.key_store import Changed, ConflictError, Deed, KeyStore, RecordKind
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
@@ -45,10 +46,36 @@ async def test_a_record_comes_back_with_its_revision(redis_server: RedisServer) 
         stored, version = await store.clients.put(msgspec.structs.replace(stored, owner="me"), DEED)
         assert (stored.rev, version) == (2, 2)
         assert await store.clients.read("ck_1") == stored
-        assert await store.clients.load() == {"ck_1": stored}
+        assert await store.clients.load({}) == {"ck_1": stored}
+        assert (await store.clients.load({"ck_1": stored}))["ck_1"] is stored
         assert await store.clients.drop(stored, DEED) == 3
         assert await store.clients.read("ck_1") is None
         assert await store.version() == 3
+
+
+async def test_groups_have_a_shelf_of_their_own(redis_server: RedisServer) -> None:
+    """With the same revisions and the same version."""
+    async with manager(redis_server) as redis:
+        store = KeyStore(redis)
+        stored, version = await store.groups.put(Group(id="grp_1", name="team", clamp=True), DEED)
+        assert (stored.rev, version) == (1, 1)
+        assert await store.groups.load({}) == {"grp_1": stored}
+        assert await store.clients.load({}) == {}
+
+
+async def test_a_change_may_depend_on_what_stands_beside_it(redis_server: RedisServer) -> None:
+    """A group that must be there, a version that must not have moved; else nothing is written."""
+    async with manager(redis_server) as redis:
+        store = KeyStore(redis)
+        with pytest.raises(ConflictError):
+            await store.clients.put(client(1), DEED, group="grp_1")
+        assert await store.version() == 0
+        group, at_version = await store.groups.put(Group(id="grp_1", name="team"), DEED)
+        await store.clients.put(client(1), DEED, group="grp_1")
+        with pytest.raises(ConflictError):
+            await store.groups.drop(group, DEED, at_version=at_version)
+        assert await store.groups.drop(group, DEED, at_version=at_version + 1) == 3
+        assert len(await entries(redis)) == 3
 
 
 async def test_an_old_revision_is_refused(redis_server: RedisServer) -> None:
@@ -65,7 +92,7 @@ async def test_an_old_revision_is_refused(redis_server: RedisServer) -> None:
         ):
             with pytest.raises(ConflictError):
                 await late
-        assert (await store.clients.load())["ck_1"].owner == "first"
+        assert (await store.clients.load({}))["ck_1"].owner == "first"
         assert await store.version() == 2
         assert len(await entries(redis)) == 2
 
@@ -94,7 +121,7 @@ async def test_damaged_records_do_not_hide_the_others(
         ):  # fmt: skip
             await redis.command("HSET", redis.keys.client_keys, record_id, damaged.encode("utf-8", "surrogateescape"))
         with caplog.at_level(logging.ERROR):
-            assert await store.clients.load() == {"ck_1": good}
+            assert await store.clients.load({}) == {"ck_1": good}
             assert await store.clients.read("ck_4") is None
         assert "canary" not in caplog.text
         assert {record.getMessage() for record in caplog.records} == {
@@ -109,7 +136,7 @@ async def test_five_thousand_records_are_loaded(redis_server: RedisServer) -> No
         records = {f"ck_{number}": client(number) for number in range(5000)}
         flat = [part for one in records.values() for part in (one.id, b"1\n" + msgspec.json.encode(one))]
         await redis.command("HSET", redis.keys.client_keys, *flat)
-        found = await KeyStore(redis).clients.load()
+        found = await KeyStore(redis).clients.load({})
         assert found.keys() == records.keys()
         assert all(record.rev == 1 for record in found.values())
 
@@ -120,7 +147,7 @@ async def test_unknown_fields_of_newer_versions_are_passed_over(redis_server: Re
         await redis.command(
             "HSET", redis.keys.openrouter_keys, "a", b'3\n{"id":"a","sealed":"s","masked":"m","later":[1]}'
         )
-        assert await KeyStore(redis).openrouter.load() == {"a": OpenRouterKey(id="a", sealed="s", masked="m", rev=3)}
+        assert await KeyStore(redis).openrouter.load({}) == {"a": OpenRouterKey(id="a", sealed="s", masked="m", rev=3)}
 
 
 async def test_changes_are_told(redis_server: RedisServer) -> None:
@@ -197,7 +224,7 @@ async def test_another_redis_behind_the_address_is_not_taken(redis_server: Redis
         assert caught.value.lost is Lost.REPLACED
         with pytest.raises(StoreReset):
             await first.clients.put(client(3), DEED)
-        assert set(await second.clients.load()) == {"ck_2"}
+        assert set(await second.clients.load({})) == {"ck_2"}
 
 
 async def test_an_old_copy_is_told_from_the_store(redis_server: RedisServer, tmp_path: Path) -> None:
@@ -226,7 +253,7 @@ async def test_an_old_copy_is_told_from_the_store(redis_server: RedisServer, tmp
         await swap(redis_server, tmp_path / "new", tmp_path / "old")
         await until_answered(store)
         assert mark.lost is None
-        assert (await store.clients.load())["ck_1"].state is KeyState.REVOKED
+        assert (await store.clients.load({}))["ck_1"].state is KeyState.REVOKED
 
 
 async def swap(server: RedisServer, there: Path, aside: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
 import msgspec
 import pytest
 
 from app.core.clock import SystemClock
 from app.core.redis import RedisManager, RedisUnavailable
-from app.models.keys import ClientKey, KeyState, OpenRouterKey
+from app.models.keys import ClientKey, KeyState, OldSecret, OpenRouterKey
 from app.services.key_manager import KeyManager
 from app.services.key_store import Deed, KeyStore, RecordKind
 from app.services.key_view import KeyView
@@ -146,8 +147,8 @@ async def test_a_reading_under_way_hides_no_deed(redis_server: RedisServer, monk
         shelf = keys._view._store.clients
         load = shelf.load
 
-        async def slow_load() -> dict[str, ClientKey]:
-            found = await load()
+        async def slow_load(known: Mapping[str, ClientKey]) -> dict[str, ClientKey]:
+            found = await load(known)
             read.set()
             await go_on.wait()
             return found
@@ -200,3 +201,47 @@ async def test_a_failed_reading_changes_nothing(redis_server: RedisServer) -> No
             await view.resync()
         assert set(view.clients) == {"c"}
         await view.close()
+
+
+async def test_what_did_not_change_stays_the_same_object(redis_server: RedisServer) -> None:
+    """Others remember things by a record: reading everything again forgets nothing of what is as it was."""
+    async with worker(redis_server, follow=False) as keys, worker(redis_server, follow=False) as other:
+        kept = (await keys.create_client_key("kept", by="t")).record
+        group = await keys.create_group("team", by="t")
+        key = (await keys.add_openrouter_key(openrouter_key(1), by="t")).record
+        changed = (await keys.create_client_key("changed", by="t")).record
+        gone = (await keys.create_client_key("gone", by="t")).record
+        await other._view.resync()
+        await other.update_client_key(changed.id, {"owner": "me"}, by="t")
+        await other.delete_client_key(gone.id, by="t")
+        kept, group, key = keys.client_keys[kept.id], keys.groups[group.id], keys.openrouter_keys[key.id]
+        await keys._view.resync()
+        assert keys.client_keys[kept.id] is kept
+        assert keys.groups[group.id] is group
+        assert keys.openrouter_keys[key.id] is key
+        assert keys.client_keys[changed.id].owner == "me"
+        assert gone.id not in keys.client_keys
+
+
+async def test_old_secrets_follow_their_client(redis_server: RedisServer) -> None:
+    """Changed, deleted, damaged: an old secret answers as the new one does."""
+    async with manager(redis_server) as redis:
+        store = KeyStore(redis)
+        view = KeyView(store, SystemClock())
+        await view.start(follow=False)
+        old = OldSecret("cd" * 32, "m", SystemClock().wall_s() + 60)
+        bad = OldSecret("no hex", "m", SystemClock().wall_s() + 60)
+        record = ClientKey(id="c", name="n", digest="ab" * 32, masked="m", old_secrets=(old, bad))
+        stored, version = await store.clients.put(record, deed(RecordKind.CLIENT))
+        await view.put_client(stored, version)
+        assert view.by_replaced(bytes.fromhex("cd" * 32)) == stored
+        stored, version = await store.clients.put(msgspec.structs.replace(stored, owner="me"), deed(RecordKind.CLIENT))
+        await view.put_client(stored, version)
+        assert view.by_replaced(bytes.fromhex("cd" * 32)) == stored
+        await view.resync()
+        assert view.by_replaced(bytes.fromhex("cd" * 32)) == stored
+        version = await store.clients.drop(stored, deed(RecordKind.CLIENT))
+        await view.drop_client(stored, version)
+        assert view.by_replaced(bytes.fromhex("cd" * 32)) is None
+        assert not view.replaced
+        assert not view.by_digest
