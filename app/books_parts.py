@@ -80,7 +80,7 @@ class BooksParts:
         self.insight.start()
         self.ledger.start()
         self.bodies = Bodies(redis, self._tasks, clock, ring, kept_h=settings.keep_bodies_h)
-        self.accounting = Accounting(books, limits, prices, clock, groups)
+        self.accounting = Accounting(books, limits, prices, clock, groups, self.bodies)
 
     def watch(
         self,

@@ -84,6 +84,7 @@ class Planes:
             gateway.groups,
             gateway.clock,
             public_url=gateway.settings.public_url,
+            trusted_proxies=gateway.settings.trusted_proxies,
         )
         self._data = data_stack(gateway, plane)
         self.lane = Lane(

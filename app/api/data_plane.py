@@ -5,7 +5,7 @@ Runs behind the guard and client authentication. Raises GatewayError; rendering 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -19,6 +19,7 @@ from app.middleware.facts import Facts
 from app.models.exchange import Route, RouteKind
 from app.models.keys import ClientKey
 from app.models.limits import GATEWAY_GROUP, Group
+from app.services.addresses import Networks, client_address
 from app.services.answers import AnswerCutError
 from app.services.call import Call
 from app.services.catalogue import Catalogue
@@ -34,13 +35,22 @@ class DataPlane:
     """An ASGI application for everything below the proxy's mounts."""
 
     def __init__(
-        self, proxy: Proxy, catalogue: Catalogue, tally: Tally, groups: Groups, clock: Clock, *, public_url: str
+        self,
+        proxy: Proxy,
+        catalogue: Catalogue,
+        tally: Tally,
+        groups: Groups,
+        clock: Clock,
+        *,
+        public_url: str,
+        trusted_proxies: Collection[str] = (),
     ) -> None:
         self._proxy = proxy
         self._catalogue = catalogue
         self._tally = tally
         self._groups = groups
         self._clock = clock
+        self._proxies = Networks(trusted_proxies)
         self._public_url = public_url.encode()
         self._serve: dict[RouteKind, _Serve] = {
             RouteKind.FORWARD: self._forward,
@@ -67,6 +77,7 @@ class DataPlane:
             client=_client(facts),
             public_base=self._public_url or scope["scheme"].encode() + b"://" + facts.host,
             request_id=facts.request_id,
+            address=self._address(scope),
         )
         caller = AsgiCaller(receive, send, scope.get("gateway.departure"))
         try:
@@ -76,6 +87,14 @@ class DataPlane:
             pass
         finally:
             report(call, facts)
+
+    def _address(self, scope: Scope) -> str:
+        """Where a call comes from; proxies that are trusted pass it on."""
+        peer = scope.get("client")
+        forwarded = []
+        if self._proxies:
+            forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        return client_address(peer[0] if peer else "", forwarded, self._proxies)
 
     async def _list(self, scope: Scope, receive: Receive, send: Send, facts: Facts, route: Route) -> None:
         target = route.path + (b"?" + scope["query_string"] if scope["query_string"] else b"")

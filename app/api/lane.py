@@ -17,6 +17,7 @@ from app.middleware.guard import TEXT, Guard
 from app.models.exchange import Route, RouteKind
 from app.models.keys import ClientKey
 from app.services.call import Call, Form
+from app.services.client_terms import ClientTerms
 from app.services.credentials import standing, usual_key
 from app.services.proxy import Proxy
 from app.services.routes import usual_routes
@@ -46,6 +47,7 @@ class Ticket:
     length_at: int
     route: Route
     client: ClientKey
+    terms: ClientTerms
     form: Form
 
 
@@ -93,8 +95,11 @@ class Lane:
         client = self._client(found)
         if client is None or not self._fits(length):
             return None
-        form = self.proxy.form("POST", route, b"", headers)
-        return Ticket(url, headers, headers.index((b"content-length", length)), route, client, form)
+        terms = self.proxy.terms_of(client)
+        if terms.policy.needs_address:
+            return None
+        form = self.proxy.form(terms, "POST", route, b"", headers)
+        return Ticket(url, headers, headers.index((b"content-length", length)), route, client, terms, form)
 
     def again(self, ticket: Ticket, method: bytes, url: bytes, headers: Headers) -> bool:
         """Whether this ticket, given for an earlier call of the same connection, is good for this head too."""
@@ -109,6 +114,7 @@ class Lane:
             and method == b"POST"
             # A record is replaced whenever anything about its key changes.
             and self._current(ticket.client.id) is ticket.client
+            and self.proxy.terms_of(ticket.client) is ticket.terms
             and standing(ticket.client, self.clock.wall_s()) is None
         )
 

@@ -14,13 +14,15 @@ from typing import Final
 from app.core.clock import Clock
 from app.models.keys import ClientKey
 from app.models.ledger import CostKind, Entry, TryMade
-from app.models.limits import GATEWAY_GROUP, Group
+from app.models.limits import Group
 from app.models.usage import Usage
+from app.services.bodies import Bodies
 from app.services.books import Books
 from app.services.call import Call, Fields
-from app.services.limit_plan import Plan
+from app.services.client_terms import ClientTerms, TermsBook
+from app.services.inject import with_max_tokens
 from app.services.limits import Limits
-from app.services.money import Amounts
+from app.services.money import Amounts, clamped_tokens
 from app.services.pool_key import PoolKey
 from app.services.prices import Prices
 from app.services.settle_records import Sent
@@ -28,7 +30,6 @@ from app.services.settle_records import Sent
 _CALL: Final = Amounts()
 _NO_USAGE: Final = Usage()
 _MEDIUM: Final = re.compile(rb'data:[a-z]+/[^"\\]{1,100};base64,([A-Za-z0-9+/=\\]*)')
-_MOST_PLANS: Final = 100_000
 # Base64 of a smaller body is not worth telling from its text.
 _HOLDS_MEDIA: Final = 16_384
 
@@ -38,45 +39,45 @@ Groups = Callable[[], Mapping[str, Group]]
 class Accounting:
     """One for each worker. `groups` gives them as they are now."""
 
-    def __init__(self, books: Books, limits: Limits, prices: Prices, clock: Clock, groups: Groups) -> None:
+    def __init__(
+        self, books: Books, limits: Limits, prices: Prices, clock: Clock, groups: Groups, bodies: Bodies
+    ) -> None:
         self._books = books
         self._limits = limits
         self._prices = prices
         self._clock = clock
         self._groups = groups
-        self._plans: dict[str, tuple[ClientKey, Group | None, Group | None, Plan]] = {}
+        self._terms = TermsBook()
+        self._bodies = bodies
 
-    def plan_of(self, client: ClientKey) -> Plan:
-        """Made anew when one of the three records was replaced."""
-        groups = self._groups()
-        group = groups.get(client.group) if client.group else None
-        gateway = groups.get(GATEWAY_GROUP) if groups else None
-        known = self._plans.get(client.id)
-        if known is not None and known[0] is client and known[1] is group and known[2] is gateway:
-            return known[3]
-        if len(self._plans) >= _MOST_PLANS:
-            self._plans.clear()
-        plan = Plan(client, group, gateway)
-        self._plans[client.id] = (client, group, gateway, plan)
-        return plan
+    def terms_of(self, client: ClientKey) -> ClientTerms:
+        """As they are now."""
+        return self._terms.of(client, self._groups())
 
     def open(self, call: Call) -> None:
         call.account = self._books.open()
         call.at_s = self._clock.wall_s()
         call.began_s = self._clock.monotonic_s()
+        call.terms = self.terms_of(call.client)
+        if call.terms.keeps_bodies:
+            call.kept = bytearray()
 
-    async def admit(self, call: Call, body: bytes) -> None:
-        """Reserves what the call may use at most. Raises GatewayError: 402, 429, 503."""
+    async def admit(self, call: Call, body: bytes) -> bytes:
+        """Reserves what the call may use at most. The body, with less output where only so much can be paid for. Raises
+        GatewayError: 402, 429, 503.
+        """
         call.bytes_in = len(body)
-        plan = self.plan_of(call.client)
-        if plan.empty:
-            return
-        ask, account = call.ask, call.account
+        if call.kept is not None:
+            call.asked = body
+        ask, plan = call.ask, call.terms.plan
         call.user = hashlib.sha256(ask.user.encode()).hexdigest()[:16] if ask.user else ""
+        if plan.empty:
+            return body
         models = (*ask.models, ask.model) if ask.model else ask.models
         checks = plan.checks(models, call.user)
         if not checks.items:
-            return
+            return body
+        account = call.account
         amounts = self._amounts(models, call, body) if call.route.inference and checks.weighs else _CALL
         account.held = True  # from now on it may be: even if nobody hears the answer
         account.spenders = plan.spenders
@@ -85,6 +86,11 @@ class Accounting:
         account.tokens = (amounts.input_tokens, amounts.output_tokens)
         call.limit_headers = granted.headers
         call.shadows = granted.shadows
+        if granted.nano >= amounts.nano or not ask.whole:
+            return body
+        most = clamped_tokens(self._prices.dearest(models), granted.nano, amounts)
+        call.wrote = (*call.wrote, "max_tokens")
+        return with_max_tokens(body, ask.whole, call.route.name, max(1, most))
 
     def _amounts(self, models: tuple[str, ...], call: Call, body: bytes) -> Amounts:
         media_bytes = 0
@@ -130,6 +136,8 @@ class Accounting:
         usage = call.usage or _NO_USAGE
         if usage.output_tokens and usage.cost_nano is not None:
             self._prices.learn(call.ask.model, usage.output_tokens, usage.cost_nano)
+        if call.kept is not None:
+            self._bodies.keep(call.request_id, call.asked, bytes(call.kept))
         self._books.settle(call.account, self._entry(call, usage, bytes_out), call.usage, billable=call.billable)
 
     def _entry(self, call: Call, usage: Usage, bytes_out: int) -> Entry:

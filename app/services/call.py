@@ -13,6 +13,7 @@ from app.models.keys import ClientKey
 from app.models.limits import Limit
 from app.services.account import NO_ACCOUNT, Account
 from app.services.ask import NOTHING_ASKED, Ask
+from app.services.client_terms import NO_TERMS, ClientTerms
 from app.services.sse import NO_SCANNER, Scanner, Usage
 from app.transport import HeadStart
 
@@ -61,6 +62,8 @@ class Form(msgspec.Struct, frozen=True):
     session: str = ""
     caches: bool = False
     """Whether it uses OpenRouter's response cache, which belongs to a key."""
+    wrote: tuple[str, ...] = ()
+    """Headers that the gateway has written."""
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -84,6 +87,8 @@ class Call(msgspec.Struct):
     public_base: bytes
     form: Form | None = None
     request_id: str = ""
+    address: str = ""
+    """Where it comes from, as far as is known."""
 
     ask: Ask = NOTHING_ASKED
     outcome: Outcome = Outcome.FAILED
@@ -96,6 +101,7 @@ class Call(msgspec.Struct):
     scanner: Scanner = NO_SCANNER
 
     account: Account = NO_ACCOUNT
+    terms: ClientTerms = NO_TERMS
     at_s: float = 0.0
     """When it was opened, on the wall clock; the spans below are by the monotonic one."""
     began_s: float = 0.0
@@ -112,4 +118,9 @@ class Call(msgspec.Struct):
     billable: bool = False
     """Whether upstream may charge for it."""
     limit_headers: Headers = ()
+    wrote: tuple[str, ...] = ()
+    """What the gateway has written into it."""
+    asked: bytes = b""
+    kept: bytearray | None = None
+    """What was answered, for clients whose bodies are kept."""
     shadows: tuple[Limit, ...] = ()

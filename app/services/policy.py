@@ -15,7 +15,7 @@ from app.models.exchange import Route
 from app.models.keys import ClientKey
 from app.models.limits import Group, Terms
 from app.services.ask import Ask
-from app.services.inject import Injector
+from app.services.inject import Injector, doubled
 from app.services.money import Whose
 from app.services.namespaces import (
     Headers,
@@ -31,7 +31,6 @@ from app.services.splice import DoubledMemberError, Place, edited, item_places, 
 from app.services.terms import Rules, named_models
 from app.services.tools import Body, Tool, server_tools
 
-_MOST_KEPT: Final = 100_000
 _BATCH: Final = "batches"
 _CHAT: Final = "chat/completions"
 # What has to be told apart from other clients' of the same name.
@@ -53,21 +52,20 @@ class Shaped(msgspec.Struct, frozen=True):
 class Policy:
     """One client's."""
 
-    __slots__ = ("_injector", "_records", "_rules", "_space")
+    __slots__ = ("_injector", "_rules", "_space")
 
     def __init__(self, client: ClientKey, group: Group | None, gateway: Group | None) -> None:
         holders: list[tuple[Whose, Terms]] = [(Whose.GATEWAY, gateway)] if gateway is not None else []
         holders += [(Whose.GROUP, group)] if group is not None else []
         holders.append((Whose.KEY, client))
-        self._records = (client, group, gateway)
         self._injector = Injector(terms for _, terms in holders)
         self._rules = Rules(holders[::-1])
         self._space = Namespace(client.id)
 
-    def is_of(self, client: ClientKey, group: Group | None, gateway: Group | None) -> bool:
-        """Whether these are the records that it was made of."""
-        mine = self._records
-        return mine[0] is client and mine[1] is group and mine[2] is gateway
+    @property
+    def needs_address(self) -> bool:
+        """Whether it matters where a call comes from."""
+        return self._rules.about_addresses
 
     def refusal(self, route: Route, address: str) -> GatewayError | None:
         """The 403 for the address or the endpoint; nothing of the call need be read for it."""
@@ -98,7 +96,7 @@ class Policy:
                 return self._batch(body, ask)
             one = self._one(body, whole, route.name, header_session=header_session, caches=caches)
         except DoubledMemberError:
-            raise _doubled() from None
+            raise doubled() from None
         return Shaped(one.body, ask if one.value is whole else _reread(ask, one.value), _once(one.wrote), one.claims)
 
     def _one(
@@ -194,25 +192,3 @@ def _unwritable() -> GatewayError:
         400, "invalid_request", "This key's calls are completed by the gateway, which cannot be done to a form.",
         "Send the same as JSON.",
     )  # fmt: skip
-
-
-def _doubled() -> GatewayError:
-    return GatewayError(400, "invalid_request", "An object in the body has one member twice.", "Send it once.")
-
-
-class Policies:
-    """The policies of all clients that call."""
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        self._known: dict[str, Policy] = {}
-
-    def of(self, client: ClientKey, group: Group | None, gateway: Group | None) -> Policy:
-        """Made anew when one of the three records was replaced."""
-        known = self._known.get(client.id)
-        if known is None or not known.is_of(client, group, gateway):
-            if len(self._known) >= _MOST_KEPT:
-                self._known.clear()
-            known = self._known[client.id] = Policy(client, group, gateway)
-        return known

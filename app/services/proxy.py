@@ -14,6 +14,7 @@ from app.core.clock import Clock
 from app.core.errors import Fault, GatewayError
 from app.core.redis import RedisUnavailable
 from app.models.exchange import Outcome, Route
+from app.models.keys import ClientKey
 from app.models.lease import NOTHING_TRIED, Tried, Wanted
 from app.models.marks import Blame, Family, Move, Verdict
 from app.services import answers
@@ -22,6 +23,7 @@ from app.services.affinity import affinity
 from app.services.ask import opening_messages, read_ask, read_json
 from app.services.attempt import Attempts, Begun, Failure
 from app.services.call import Call, Caller, CallerGoneError, Form, Headers, Try
+from app.services.client_terms import ClientTerms, group_lost
 from app.services.judge import Broken, Policies, judge
 from app.services.key_rules import family_of
 from app.services.marks import MarkKeeper
@@ -88,10 +90,15 @@ class Proxy:
         """Runs one call to its end. Raises GatewayError while nothing has been answered yet."""
         self._accounting.open(call)
         try:
+            if call.terms.lost:
+                raise group_lost()
+            if (refusal := call.terms.policy.refusal(call.route, call.address)) is not None:
+                raise refusal
             body = await caller.body()
             prepare(call, body)
             async with caller.watched():
-                await self._accounting.admit(call, body)
+                body = await self._shape(call, body)
+                body = await self._accounting.admit(call, body)
                 await self._run(call, caller, body)
         except GatewayError as error:
             call.status, call.error = error.status, error.error_type
@@ -112,18 +119,42 @@ class Proxy:
                 call.usage = call.scanner.usage
             self._accounting.settle(call, caller.bytes_out)
 
-    def form(self, method: str, route: Route, query: bytes, headers: Headers) -> Form:
-        """What the headers decide. It holds for every call of the same form."""
+    def terms_of(self, client: ClientKey) -> ClientTerms:
+        """As they are now; the same object as long as nothing about them changes."""
+        return self._accounting.terms_of(client)
+
+    def form(self, terms: ClientTerms, method: str, route: Route, query: bytes, headers: Headers) -> Form:
+        """What the headers decide. It holds for every call of the same form under the same terms."""
         target = self._prefix + route.path + (b"?" + query if query else b"")
+        own, wrote = terms.policy.headers(list(headers))
         return Form(
-            self._upstream.begin(method.encode(), target, request_headers(headers)),
-            session=header(headers, b"x-session-id").decode("latin-1"),
-            caches=bool(header(headers, b"x-openrouter-cache")),
+            self._upstream.begin(method.encode(), target, request_headers(own)),
+            session=header(own, b"x-session-id").decode("latin-1"),
+            caches=bool(header(own, b"x-openrouter-cache")),
+            wrote=wrote,
         )
 
+    async def _shape(self, call: Call, body: bytes) -> bytes:
+        """The body as it goes on: what terms write into it, and names that are the client's own."""
+        policy = call.terms.policy
+        if (own := policy.own_route(call.route)) is not None:
+            call.route = own
+        form = call.form
+        if form is None:
+            form = call.form = self.form(call.terms, call.method, call.route, call.query, call.headers)
+        call.wrote = form.wrote
+        if not call.route.inference:
+            return body
+        shaped = policy.shaped(call.route, call.ask, body, header_session=form.session, caches=form.caches)
+        call.ask = shaped.ask
+        call.wrote += shaped.wrote
+        for claim in shaped.claims:
+            await self._own(call, claim.kind, claim.id)
+        return shaped.body
+
     async def _run(self, call: Call, caller: Caller, body: bytes) -> None:
-        owner = await self._owner(call)
-        form = call.form = call.form or self.form(call.method, call.route, call.query, call.headers)
+        owner = await self._own(call, call.route.owned, call.route.object_id) if call.route.owned else None
+        form = call.form or self.form(call.terms, call.method, call.route, call.query, call.headers)
         wanted = self._wanted(call, form)
         began_s = self._clock.monotonic_s()
         self._budget.add()
@@ -171,6 +202,8 @@ class Proxy:
     def _tell_way(self, call: Call, wanted: Wanted, tried: Tried) -> None:
         if call.client.trace:
             call.trace = trace_line(call.tries, self._pool.why_not(wanted, tried), self._pool.strategy)
+            if call.wrote:
+                call.trace += b"; wrote=" + ", ".join(call.wrote).encode("ascii", "replace")
 
     def _judged(self, call: Call, key: PoolKey, failure: Failure, family: Family, waited_s: float) -> Verdict:
         """Marks whom the verdict hits."""
@@ -242,18 +275,14 @@ class Proxy:
             client_id=call.client.id,
         )
 
-    async def _owner(self, call: Call) -> Owner | None:
-        """The owner of the object that the path names; an object of somebody else does not exist for this caller."""
-        if not call.route.owned:
-            return None
+    async def _own(self, call: Call, kind: str, object_id: str) -> Owner:
+        """The owner of an object that the call names; an object of somebody else does not exist for this caller."""
         try:
-            owner = await self._owners.find(call.route.owned, call.route.object_id)
+            owner = await self._owners.find(kind, object_id)
         except RedisUnavailable:
             raise ownership_unknown() from None
         if owner is None or owner.client_id != call.client.id:
-            raise GatewayError(
-                404, "not_found", f"No such {call.route.owned}.", "It must have been made with this key."
-            )
+            raise GatewayError(404, "not_found", f"No such {kind}.", "It must have been made with this key.")
         return owner
 
     def _next_key(self, call: Call, owner: Owner | None, wanted: Wanted, tried: Tried) -> PoolKey:

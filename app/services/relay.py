@@ -23,6 +23,9 @@ from app.transport import Answer, TransportError
 
 Pairs = list[tuple[bytes, bytes]]
 
+# More than what is kept of a body.
+_MOST_KEPT = 256 * 1024
+
 # What is billed when it has ended, and where its record is.
 _JOBS = {"video": "videos", "batch": "batches"}
 _HEARTBEAT = b": keep-alive\n\n"
@@ -66,6 +69,8 @@ class Relay:
         """An answer that had to be read before it is passed on: an error, a redirect, a job with links and ids."""
         status, body = whole.status, whole.body
         call.status = status
+        if call.kept is not None:
+            call.kept += body[:_MOST_KEPT]
         if not call.generation_id:
             self._note_generation(call, whole.told, key_id)
         content_type = whole.told.get(b"content-type", b"")
@@ -110,6 +115,8 @@ class Relay:
             piece = await answer.chunk()
         scanner.feed(piece)
         ready = cleaner.feed(piece)
+        if call.kept is not None:
+            call.kept += piece
         if watch is not None:
             await self._note_objects(call, watch, answer, piece)
         if b"content-length" in told and not cleaner.settled:
@@ -137,6 +144,8 @@ class Relay:
                 continue
             feed(piece)
             ready = clean(piece)
+            if call.kept is not None and len(call.kept) < _MOST_KEPT:
+                call.kept += piece
             if watch is not None:
                 await self._note_objects(call, watch, answer, piece)
         await caller.end(ready + cleaner.rest())

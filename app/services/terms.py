@@ -56,11 +56,12 @@ class _Holder(NamedTuple):
 class Rules:
     """What all holders of terms allow together."""
 
-    __slots__ = ("_by_path", "_holders", "_verdicts", "about_models")
+    __slots__ = ("_by_path", "_holders", "_verdicts", "about_addresses", "about_models")
 
     def __init__(self, holders: Sequence[tuple[Whose, Terms]]) -> None:
         self._holders = [_compiled(whose, terms) for whose, terms in holders if _limits_anything(terms)]
         self._by_path = any(holder.endpoints or holder.networks for holder in self._holders)
+        self.about_addresses = any(holder.networks for holder in self._holders)
         self.about_models = any(holder.allowed or holder.denied for holder in self._holders)
         self._verdicts: dict[tuple[Named, ...], str] = {}
 

@@ -15,6 +15,7 @@ from app.middleware.client_auth import ClientAuth
 from app.middleware.guard import Guard, Limits
 from app.models.keys import ClientKey, KeyState
 from app.services.call import Form
+from app.services.client_terms import ClientTerms
 from app.services.credentials import usual_key
 from app.transport import HeadStart
 
@@ -30,6 +31,11 @@ HEADERS = [
 
 class Heads:
     """Stands where the proxy makes upstream heads."""
+
+    terms = ClientTerms(ClientKey(id="c", name="C", digest="", masked=""), None, None)
+
+    def terms_of(self, client: ClientKey) -> ClientTerms:
+        return self.terms
 
     def form(self, *_: object) -> Form:
         return Form(HeadStart(b"POST", b""))

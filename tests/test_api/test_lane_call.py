@@ -18,6 +18,7 @@ from app.models.exchange import Outcome, Route, RouteKind, Skin
 from app.models.keys import ClientKey
 from app.services.answers import AnswerCutError
 from app.services.call import Call, Caller, Form
+from app.services.client_terms import NO_TERMS
 from app.transport import HeadStart
 
 CLIENT = ClientKey(id="c", name="C", digest="", masked="")
@@ -42,7 +43,7 @@ class House:
         self.reusable: bool | None = None
         self.running: set[InlineTask] = set()
         self._made = Call("POST", route, b"", [], b"", CLIENT, b"")
-        ticket = Ticket(b"", [], 0, route, CLIENT, Form(HeadStart(b"POST", b"")))
+        ticket = Ticket(b"", [], 0, route, CLIENT, NO_TERMS, Form(HeadStart(b"POST", b"")))
         self.call_ = LaneCall(self, ticket, b"{}", self, keep_alive=True)  # type: ignore[arg-type]
 
     def call(self, _: Ticket, request_id: str) -> Call:

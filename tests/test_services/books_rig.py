@@ -15,12 +15,14 @@ from app.core.security import Secret
 from app.core.tasks import TaskSet
 from app.models.limits import Group
 from app.services.accounting import Accounting
+from app.services.bodies import Bodies
 from app.services.books import Books
 from app.services.limits import Limits
 from app.services.local_limits import WithoutRedis
 from app.services.prices import Prices
 from app.services.settler import Settler
 from app.services.upstream_api import UpstreamClient
+from tests.test_services.key_workers import RING
 
 
 @dataclass
@@ -32,6 +34,7 @@ class BooksRig:
     books: Books
     accounting: Accounting
     settler: Settler
+    bodies: Bodies
 
 
 @contextlib.asynccontextmanager
@@ -60,12 +63,12 @@ async def books_on(
         prices = Prices(fetch, tasks, clock)
         await prices.refresh()
         settler = Settler(client, clock, secret_of)
+        bodies = Bodies(redis, tasks, clock, RING, kept_h=1)
         books = Books(journal, limits, settler, clock, prices.known, sync=sync)
         await books.start()
         try:
-            yield BooksRig(
-                limits, prices, books, Accounting(books, limits, prices, clock, lambda: groups or {}), settler
-            )
+            accounting = Accounting(books, limits, prices, clock, lambda: groups or {}, bodies)
+            yield BooksRig(limits, prices, books, accounting, settler, bodies)
         finally:
             await settler.close()
             await books.close()
