@@ -71,7 +71,7 @@ class BooksParts:
             journal, limits, settler, clock, prices.known, sync=settings.journal_sync == "always"
         )
         stack.push_async_callback(books.close)
-        recovery = Recovery(settings.data_dir, limits, signs, settler, clock, prices.known)
+        recovery = Recovery(settings.data_dir, limits, signs, settler, clock, prices.known, self.ledger)
         stack.push_async_callback(recovery.close)
         await signs.start()
         await books.start()

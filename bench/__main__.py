@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import resource
 import signal
 import sys
@@ -16,10 +17,12 @@ from types import FrameType
 from bench import crowd, load, machine, measure, proc, report
 from bench.measure import Figures, Plan, say
 from bench.report import Aim, Row
-from bench.rig import BenchError, Contestant, Gateway, Rig, ToolMissingError, modules_path
+from bench.rig import BenchError, Contestant, Gateway, Rig, ToolMissingError, modules_path, openrouter_keys
 
 RESULTS = Path(__file__).parent / "results.md"
 CROWD = 100_000
+FEW_KEYS, MANY_KEYS = 3, 1_000
+FEW_CONVERSATIONS, MANY_CONVERSATIONS = 8, 256
 FULL = Plan(rounds=7, load_s=4, stream_rounds=5, stream_s=3.0, calls=400, settle_s=3.0)
 QUICK = Plan(rounds=2, load_s=1, stream_rounds=2, stream_s=1.0, calls=150, settle_s=1.0)
 
@@ -29,6 +32,7 @@ CPU_CHUNK = Aim(2.0, at_most=True, text="<= 2 x nginx")
 LATENCY = Aim(0.35, at_most=True, text="<= 0.35 ms")
 MEMORY = Aim(60.0, at_most=True, text="<= 60 MB")
 CROWDED = Aim(5.0, at_most=True, text="<= 5 % more")
+FEWER = Aim(-5.0, at_most=False, text="<= 5 % fewer")
 
 
 def start_crowded(rig: Rig, upstream: Contestant) -> Contestant | None:
@@ -47,6 +51,29 @@ def start_crowded(rig: Rig, upstream: Contestant) -> Contestant | None:
     rig.wait_until(lambda: load.answers(crowded), crowded.pid, "the gateway with many client keys")
     say(f"it answers after {time.monotonic() - begun:.1f} s with {proc.memory_mb(crowded.pid):.0f} MB")
     return crowded
+
+
+def compare_pools(rig: Rig, plan: Plan, upstream: Contestant, figures: Figures) -> None:
+    """Two gateways that differ in how many OpenRouter keys they have, each key in an account of its own, so that every
+    call is led to its account. They come late: a large pool's probes would be in the figures of the others.
+    """
+    pools: list[Contestant] = []
+    for count in (FEW_KEYS, MANY_KEYS):
+        begun = time.monotonic()
+        gateway = Gateway(rig, f"gateway-{count}-keys", upstream, pool=openrouter_keys(count, accounts=count)).start()
+        rig.wait_until(lambda it=gateway: load.answers(it), gateway.pid, gateway.name)  # type: ignore[misc]
+        say(f"{gateway.name} answers after {time.monotonic() - begun:.1f} s")
+        pools.append(gateway)
+    # A small difference is looked for: more and shorter rounds.
+    plan = dataclasses.replace(plan, rounds=2 * plan.rounds, load_s=max(1, plan.load_s // 2))
+    for conversations in (FEW_CONVERSATIONS, MANY_CONVERSATIONS):
+        named = [dataclasses.replace(one, name=f"{one.name}-{conversations}") for one in pools]
+        for contestant in named:
+            load.wrk(contestant, 1, rig.folder, conversations)
+        for turn in range(plan.rounds):
+            order = named if turn % 2 == 0 else reversed(named)
+            told = [measure.requests(plan, contestant, rig.folder, figures, conversations) for contestant in order]
+            say(f"{conversations} conversations {turn + 1}/{plan.rounds}: {'; '.join(told)}")
 
 
 def run(rig: Rig, plan: Plan, options: argparse.Namespace) -> Figures:
@@ -75,6 +102,8 @@ def run(rig: Rig, plan: Plan, options: argparse.Namespace) -> Figures:
     for turn in range(plan.rounds):
         told_all = measure.latency(plan, (upstream, nginx, gateway), figures)
         say(f"one connection {turn + 1}/{plan.rounds}: {told_all}")
+    if not options.instead:
+        compare_pools(rig, plan, upstream, figures)
     return figures
 
 
@@ -97,9 +126,27 @@ def rows(figures: Figures) -> list[Row]:
     ]  # fmt: skip
     what = f"CPU us per request, {CROWD:,} client keys"
     crowded = of("cpu", "gateway-crowded")
-    if not crowded:
-        return [*table, report.missing(what, CROWDED)]
-    return [*table, report.changed(what, of("cpu", "gateway"), crowded, of("cpu", "nginx"), CROWDED)]
+    if crowded:
+        table.append(report.changed(what, of("cpu", "gateway"), crowded, of("cpu", "nginx"), CROWDED))
+    else:
+        table.append(report.missing(what, CROWDED))
+    return [*table, *pool_rows(figures)]
+
+
+def pool_rows(figures: Figures) -> list[Row]:
+    """What 1,000 OpenRouter keys cost against 3: to choose among them, and to have calls on all of them. nginx, which
+    has no keys, takes no part.
+    """
+    table = []
+    for figure, what, conversations, aim in (
+        ("requests", "requests/s, choice of", FEW_CONVERSATIONS, FEWER),
+        ("cpu", "CPU us per request, choice of", FEW_CONVERSATIONS, CROWDED),
+        ("cpu", "CPU us per request, use of", MANY_CONVERSATIONS, CROWDED),
+    ):
+        few, many = (figures.of(figure, f"gateway-{count}-keys-{conversations}") for count in (FEW_KEYS, MANY_KEYS))
+        what = f"{what} {MANY_KEYS:,} OpenRouter keys against {FEW_KEYS}"
+        table.append(report.changed(what, few, many, [], aim) if many else report.missing(what, aim))
+    return table
 
 
 def how(plan: Plan, figures: Figures, quick: bool) -> list[str]:

@@ -25,10 +25,11 @@ QUESTION = (
 )
 
 
-def body(model: str) -> bytes:
-    """A chat call of about 600 bytes, as an SDK writes it."""
+def body(model: str, order: str = "") -> bytes:
+    """A chat call of about 600 bytes, as an SDK writes it. Each order is a conversation of its own."""
     stream = "false" if model == "bench/json" else "true"
-    messages = f'[{{"role":"system","content":"{SYSTEM}"}},{{"role":"user","content":"{QUESTION}"}}]'
+    asked = f"{QUESTION} Order {order}." if order else QUESTION
+    messages = f'[{{"role":"system","content":"{SYSTEM}"}},{{"role":"user","content":"{asked}"}}]'
     return f'{{"model":"{model}","messages":{messages},"temperature":0.2,"max_tokens":512,"stream":{stream}}}'.encode()
 
 
@@ -45,12 +46,26 @@ def call(to: Contestant, model: str) -> bytes:
     return f"POST {to.path} HTTP/1.1\r\n{head}\r\n".encode() + content
 
 
-def wrk(to: Contestant, seconds: float, folder: Path) -> WrkRun:
-    """64 connections, one thread, as fast as it goes."""
-    script = folder / f"{to.name}.lua"
+def wrk_script(to: Contestant, conversations: int) -> str:
+    """Lua for wrk: one and the same call, or calls of so many conversations in turn."""
     lines = ['wrk.method = "POST"', f"wrk.body = [==[{body('bench/json').decode()}]==]"]
     lines += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers(to).items()]
-    script.write_text("\n".join(lines))
+    if conversations > 1:
+        bodies = ",".join(
+            f"[==[{body('bench/json', str(1000 + number)).decode()}]==]" for number in range(conversations)
+        )
+        lines += [
+            f"local bodies, calls, turn = {{{bodies}}}, {{}}, 0",
+            "function init() for n, body in ipairs(bodies) do calls[n] = wrk.format(nil, nil, nil, body) end end",
+            "function request() turn = turn % #calls + 1 return calls[turn] end",
+        ]
+    return "\n".join(lines)
+
+
+def wrk(to: Contestant, seconds: float, folder: Path, conversations: int = 1) -> WrkRun:
+    """64 connections, one thread, as fast as it goes."""
+    script = folder / f"{to.name}.lua"
+    script.write_text(wrk_script(to, conversations))
     script.chmod(0o600)
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(script)]
     done = subprocess.run(

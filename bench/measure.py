@@ -60,9 +60,9 @@ def memory(plan: Plan, contestant: Contestant, figures: Figures) -> str:
     return f"{OPEN_STREAMS:,} open streams: {contestant.name} {over:.1f} MB over {idle:.1f} MB idle"
 
 
-def requests(plan: Plan, contestant: Contestant, folder: Path, figures: Figures) -> str:
+def requests(plan: Plan, contestant: Contestant, folder: Path, figures: Figures, conversations: int = 1) -> str:
     before = proc.cpu_s(contestant.pid)
-    run = load.wrk(contestant, plan.load_s, folder)
+    run = load.wrk(contestant, plan.load_s, folder, conversations)
     cpu_us = (proc.cpu_s(contestant.pid) - before) * 1e6 / run.requests
     figures.add("requests", contestant, run.per_s)
     figures.add("cpu", contestant, cpu_us)

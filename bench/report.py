@@ -92,9 +92,10 @@ def absolute(what: str, nginx: Figures, gateway: Figures, aim: Aim, unit: str, d
 
 
 def changed(what: str, before: Figures, after: Figures, nginx: Figures, aim: Aim) -> Row:
-    """A row whose aim speaks of the gateway's change from `before` to `after`, in percent."""
+    """A row whose aim speaks of the gateway's change from `before` to `after`, in percent. nginx need not be there."""
     percent = (ratio(after, before) - 1) * 100
-    return Row(what, spread(nginx), spread(after), ratio(after, nginx), percent, f"{percent:+.1f} %", aim)
+    beside = ratio(after, nginx) if nginx else None
+    return Row(what, spread(nginx) if nginx else "-", spread(after), beside, percent, f"{percent:+.1f} %", aim)
 
 
 def missing(what: str, aim: Aim) -> Row:

@@ -62,6 +62,12 @@ def modules_path() -> str:
     raise ToolMissingError(f"make bench needs {' and '.join(lacking)}: {APT}")
 
 
+def openrouter_keys(count: int, *, accounts: int = 1) -> list[str]:
+    """Made-up keys, in turn of so many accounts; the upstream tells an account by the first 8 digits of a key."""
+    named = [secrets.token_hex(4) for _ in range(accounts)]
+    return [f"sk-or-v1-{named[number % accounts]}{secrets.token_hex(28)}" for number in range(count)]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -169,7 +175,15 @@ def listens(port: int) -> bool:
 class Gateway:
     """One gateway as its users start it: one worker, JSON log into a file, everything on."""
 
-    def __init__(self, rig: Rig, name: str, upstream: Contestant, instead: str = "", key: str = "") -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        name: str,
+        upstream: Contestant,
+        instead: str = "",
+        key: str = "",
+        pool: Sequence[str] = (),
+    ) -> None:
         self._rig, self.name, self.port = rig, name, free_port()
         self.data_dir = rig.folder / name
         self.data_dir.mkdir(mode=0o700)
@@ -186,7 +200,7 @@ class Gateway:
             "DATA_DIR": str(self.data_dir),
             "LOG_FORMAT": "json",
             "OPENROUTER_BASE_URL": f"http://127.0.0.1:{upstream.port}/api/v1",
-            "OPENROUTER_API_KEYS": ",".join(f"sk-or-v1-{secrets.token_hex(32)}" for _ in range(3)),
+            "OPENROUTER_API_KEYS": ",".join(pool or openrouter_keys(3)),
         }
         self.pid = 0
 

@@ -195,8 +195,8 @@ class GatewayProcess:
         assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done
 
-    def create_client(self, name: str) -> MadeClient:
-        made = json.loads(self.cli("clients", "create", name, "--json").stdout)
+    def create_client(self, name: str, *options: str) -> MadeClient:
+        made = json.loads(self.cli("clients", "create", name, *options, "--json").stdout)
         return MadeClient(made["id"], made["name"], made["key"])
 
 

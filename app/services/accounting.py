@@ -102,7 +102,7 @@ class Accounting:
         """Before each try. Raises GatewayError where it cannot be written down."""
         if not call.route.inference:
             return
-        call.billable = True
+        call.generation_id = ""
         account, ask, client = call.account, call.ask, call.client
         sent = Sent(
             account.number, call.request_id, call.at_s, client.id, client.group, key.id, key.account, call.route.name,
@@ -110,6 +110,7 @@ class Accounting:
             account.held,
         )  # fmt: skip
         self._books.sending(account, sent)
+        call.billable = True
 
     def answered(self, call: Call, told: Fields) -> None:
         """An answer has begun, and nothing of it has gone to the caller."""
@@ -138,6 +139,8 @@ class Accounting:
             self._prices.learn(call.ask.model, usage.output_tokens, usage.cost_nano)
         if call.kept is not None:
             self._bodies.keep(call.request_id, call.asked, bytes(call.kept))
+        if call.generation_id and call.account.sent is not None and not call.account.generation_id:
+            self._books.named(call.account, call.generation_id)  # it left before the answer went on
         self._books.settle(call.account, self._entry(call, usage, bytes_out), call.usage, billable=call.billable)
 
     def _entry(self, call: Call, usage: Usage, bytes_out: int) -> Entry:

@@ -64,7 +64,7 @@ def read_ask(body: bytes) -> Ask:
     told: dict[str, Any] = {}
     for name in value.keys() & _WATCHED.keys():
         spelled, read = _WATCHED[name]
-        if body.count(spelled) > 1:
+        if body.count(spelled) > 1 and len(re.findall(spelled + rb"\s*:", body)) > 1:
             _refuse_doubles(body)
         if read is not None and (found := value[name]) is not None:
             told[name] = read(name, found)

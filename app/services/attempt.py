@@ -74,6 +74,8 @@ class Attempts:
             return _broken(error)
         try:
             told = fields(answer.headers)
+            if generation_id := told.get(b"x-generation-id"):
+                call.generation_id = generation_id.decode("ascii", "replace")
             answers.refuse_compressed(told)
             if answer.status > 299:
                 return await self._failed(answer, told, b"")

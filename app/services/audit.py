@@ -5,10 +5,12 @@ It never changes an entry: the scripts that change the state append, and nothing
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,6 +20,12 @@ from app.services.audit_chain import ChainCheck, Deed, Head, head_of, link_hash,
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 500
+_LINK_TRIES: Final = 100
+_LINK_PAUSE_S: Final = 0.001
+_Answer = TypeVar("_Answer")
+Words = tuple[bytes | str | int, ...]
+NO_LINK: Final[Words] = ("", "", "", "", "")
+"""For a script that notes nothing, or only in passing: the next link seals that."""
 _deed_of: Final = msgspec.json.Decoder(Deed)
 
 
@@ -31,7 +39,7 @@ class Link:
     hash: str
 
     @property
-    def words(self) -> tuple[bytes | str | int, ...]:
+    def words(self) -> Words:
         return (self.stored, self.last_id, self.before.number + 1, self.before.hash, self.hash)
 
 
@@ -54,32 +62,55 @@ class Noted:
     linked: bool
 
 
+class MovedError(Exception):
+    """Somebody else has appended since the link was made, and the script has done nothing."""
+
+
 class Audit:
-    """One for each process. What it knows of the chain's end may be old: the scripts compare."""
+    """What it knows of the chain's end may be old: the scripts compare."""
 
     def __init__(self, redis: RedisManager) -> None:
         self._redis = redis
         self._stream = redis.keys.audit
         self.head_name: Final = redis.keys.audit_head
         self._end: _End | None = None
+        # One link follows the other: what one process sends at the same time would only be refused.
+        self._in_turn = asyncio.Lock()
 
     # ---- the next link
 
-    async def link(self, text: bytes) -> Link:
-        """Raises RedisUnavailable."""
+    async def append(
+        self, text: bytes, run: Callable[[Words], Awaitable[tuple[bytes, _Answer]]], tries: int = _LINK_TRIES
+    ) -> _Answer:
+        """What `run` answers: a script that appends the entry as a link of these words. It gives the new link's id, or
+        nothing where there was nothing to note; after a MovedError it runs again. Where others are faster every time it
+        notes in passing: no deed is refused because the audit is busy. Raises RedisUnavailable.
+        """
+        async with self._in_turn:
+            for number in range(tries):
+                link = await self._link(text)
+                try:
+                    entry_id, answer = await run(link.words)
+                except MovedError:
+                    self._end = None
+                    await asyncio.sleep(min(number, 10) * secrets.randbelow(10) * _LINK_PAUSE_S)
+                    continue
+                if entry_id:
+                    self._linked(link, _id(entry_id))
+                return answer
+        log.warning("audit is busy", extra={"detail": "an entry was noted without a link; the next link seals it"})
+        _, answer = await run(NO_LINK)
+        return answer
+
+    async def _link(self, text: bytes) -> Link:
         if self._end is None:
             self._end = await self._read_end()
         end = self._end
         return Link(end.stored, end.head, end.last_id, link_hash(end.head, end.loose, text))
 
-    def linked(self, link: Link, entry_id: str) -> None:
-        """It was appended."""
+    def _linked(self, link: Link, entry_id: str) -> None:
         head = Head(link.before.number + 1, link.hash, entry_id)
         self._end = _End(stored_head(head), head, b"", entry_id)
-
-    def moved(self) -> None:
-        """Somebody else has appended."""
-        self._end = None
 
     async def _read_end(self) -> _End:
         stored, head = await self._head()

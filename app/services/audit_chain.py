@@ -1,7 +1,7 @@
 """The audit's hash chain: what a deed is, how an entry is linked to the one before it, and where a chain breaks. Pure.
 
 A link's hash covers the hash before it, its number, its own text, and all entries since the last link that are none
-themselves: some scripts note deeds in passing, and the next link seals them.
+themselves: where a link cannot be made in time, a deed is noted in passing, and the next link seals it.
 """
 
 from __future__ import annotations

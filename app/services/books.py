@@ -7,6 +7,7 @@ asked for before its first byte goes to the caller. Decides no limit and sends n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +18,27 @@ import msgspec
 from app.core.clock import Clock
 from app.core.commit_log import CommitLog, LogFull
 from app.core.errors import Fault, GatewayError
+from app.core.redis import RedisReplyError, RedisUnavailable
 from app.core.tasks import TaskSet
 from app.models.ledger import CostKind, Entry
 from app.models.usage import Usage
 from app.services.account import Account
 from app.services.limits import Limits
-from app.services.settle_records import Closed, Named, Sent, entry_packed, packed, unproven
+from app.services.settle_records import (
+    OPENED,
+    Closed,
+    Named,
+    Sent,
+    Unpriced,
+    entry_packed,
+    packed,
+    priced,
+    unproven,
+    with_usage,
+)
 from app.services.settlement import Parcel, Shipper
 from app.services.settler import Settler
+from app.services.usage import tokens_charged
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +64,16 @@ class Books:
         self._journal = journal
         self._limits = limits
         self._settler = settler
-        self._clock = clock
         self.sync = sync
+        self.unwritten = 0
+        """How many calls went on though the disk had no room for them."""
         self._number = 0
         self._open: dict[int, Account] = {}
-        self._full = False
+        self._unpriced: dict[int, bytes] = {}
+        self._full = self._closing = False
         self._tasks = TaskSet()
         self.shipper = Shipper(journal, limits, clock, known)
+        journal.append(OPENED)
 
     @classmethod
     async def journal_in(cls, folder: Path, clock: Clock) -> CommitLog:
@@ -71,12 +88,16 @@ class Books:
         """Books what is closed. What is left stays in the journal, and the next start goes on with it."""
         await self._tasks.close()
         booked = await self.shipper.drain(_DRAIN_S)
+        self._closing = True
         await self.shipper.close()
-        if booked and not self._open:
-            await asyncio.to_thread(self._journal.remove)
-        else:
+        if not booked or self._open:
             log.info("journal is kept", extra={"open": len(self._open), "unbooked": self.shipper.waiting})
             await asyncio.to_thread(self._journal.close)
+            return
+        # First the journal, then its mark: a journal without one would be booked all over again.
+        await asyncio.to_thread(self._journal.remove)
+        with contextlib.suppress(RedisUnavailable, RedisReplyError):
+            await self._limits.forget_journal(self._journal.id)
 
     @property
     def open_calls(self) -> int:
@@ -89,68 +110,99 @@ class Books:
         return Account(self._number, self._journal.id)
 
     def sending(self, account: Account, sent: Sent) -> None:
-        """Before each try. Raises GatewayError where the disk is full and the call has reserved something."""
-        account.sent = sent
-        sequence = self._append(packed(sent), must=account.held)
-        if not account.first_sequence:
+        """Before each try. Raises GatewayError where the disk is full and the call has reserved something.
+
+        A disk counts as full while there is room left: that is for the calls that are under way.
+        """
+        sequence = 0 if self._journal.full else self._append(packed(sent))
+        self._tell_room(bool(sequence))
+        if not sequence:
+            if account.held:
+                raise journal_full()
+            self.unwritten += 1
+        elif not account.first_sequence:
             account.first_sequence = sequence
             self._open[account.number] = account
+        account.sent = sent
 
     def named(self, account: Account, generation_id: str) -> None:
         """Before the first byte of the answer goes to the caller. In place of a generation, a job's path."""
         account.generation_id = generation_id
-        self._append(packed(Named(account.number, generation_id)), must=False)
+        self._append(packed(Named(account.number, generation_id)))
 
     async def proven(self) -> None:
-        """What was written down is on disk, if that is to be waited for."""
+        """What was written down is on disk, if that is to be waited for. Raises GatewayError."""
         if self.sync:
-            await self._journal.synced()
+            try:
+                await self._journal.synced()
+            except OSError:
+                raise journal_full() from None
 
     def settle(self, account: Account, entry: Entry, usage: Usage | None, *, billable: bool) -> None:
-        """Closes the call, once. The entry holds what `usage` says; `billable`: upstream may have charged for it."""
+        """Closes the call, once. `billable`: upstream may have charged for it."""
         if account.closed:
             return
         account.closed = True
-        if (usage is not None and usage.cost_nano is not None) or not billable or account.sent is None:
-            self._close(account, entry)
+        sent = account.sent
+        if sent is not None and entry.key_id != sent.key_id:  # the last key asked, whatever came of it
+            entry = msgspec.structs.replace(entry, key_id=sent.key_id)
+        if usage is not None and usage.cost_nano is not None:
+            self._close(account, with_usage(entry, usage, CostKind.REPORTED), usage)
+            return
+        if usage is not None:
+            entry = with_usage(entry, usage)
+        if not billable or sent is None:
+            self._close(account, entry, usage)
         elif account.generation_id:
-            if account.held:
-                self._limits.ended(account.hold)
-            self._settler.ask(entry.key_id, account.generation_id, lambda found: self._found(account, entry, found))
+            self._look_up(account, entry, sent.key_id)
         else:
-            self._close(account, unproven(entry, account.tokens))
+            self._close(account, unproven(entry, account.tokens), usage)
 
-    def _found(self, account: Account, entry: Entry, usage: Usage | None) -> None:
-        if usage is None:
-            self._close(account, unproven(entry, account.tokens))
-        else:
-            self._close(account, msgspec.structs.replace(with_usage(entry, usage), cost_kind=CostKind.LOOKED_UP))
+    def _look_up(self, account: Account, entry: Entry, key_id: str) -> None:
+        """What it has reserved stays until then, but for its place among the running calls."""
+        if account.held:
+            self._limits.ended(account.hold)
+        unpriced = packed(Unpriced(account.number, msgspec.Raw(entry_packed(entry)), account.held, account.spenders))
+        self._append(unpriced)
+        self._unpriced[account.number] = unpriced
 
-    def _close(self, account: Account, entry: Entry) -> None:
-        closed = Closed(account.number, msgspec.Raw(entry_packed(entry)), account.held, account.spenders)
-        sequence = self._append(packed(closed), must=False)
-        if not sequence:
-            # Nothing can be written: it goes to Redis from memory, under a number of its own.
+        def found(usage: Usage | None) -> None:
+            if not self._closing:  # else the journal's heir asks again
+                self._unpriced.pop(account.number, None)
+                self._close(account, priced(entry, usage, account.tokens), usage)
+
+        self._settler.ask(key_id, account.generation_id, found)
+
+    def _close(self, account: Account, entry: Entry, usage: Usage | None) -> None:
+        doubtful = tokens_charged(usage, *account.tokens) if usage is not None and usage.flags else (0, 0)
+        raw = msgspec.Raw(entry_packed(entry))
+        closed = Closed(account.number, raw, account.held, account.spenders, *doubtful)
+        sequence = self._append(packed(closed))
+        written = bool(sequence)
+        if not written:
+            # It goes to Redis from memory, under a number of its own.
             sequence = self._journal.last + 1
             self._journal.advance(sequence)
         self._open.pop(account.number, None)
-        self.shipper.ship(Parcel(sequence, closed, entry), soon=account.held)
+        if account.held:
+            self._limits.closed(account.hold, entry.cost_nano)
+        self.shipper.ship(Parcel(sequence, closed, entry), soon=account.held, written=written)
 
-    def _append(self, record: bytes, *, must: bool) -> int:
+    def _append(self, record: bytes) -> int:
         """0 where the disk is full."""
         try:
-            sequence = self._journal.append(record)
-        except LogFull as error:
-            if not self._full:
-                self._full = True
-                log.error("journal is full", extra={"errno": error.errno})  # noqa: TRY400 - no frames of ours
-            if must:
-                raise journal_full() from None
+            return self._journal.append(record)
+        except LogFull:
+            self._tell_room(False)
             return 0
-        if self._full:
-            self._full = False
-            log.info("journal writes again")
-        return sequence
+
+    def _tell_room(self, room: bool) -> None:
+        if room is self._full:
+            self._full = not room
+            if room:
+                log.info("journal writes again", extra={"unwritten": self.unwritten})
+            else:
+                log.error("journal is full", extra={"journal": self._journal.id})
 
     # ---- the journal's size
 
@@ -158,34 +210,26 @@ class Books:
         while True:
             await asyncio.sleep(_TIDY_EVERY_S)
             self._carry()
-            oldest = min((account.first_sequence for account in self._open.values()), default=self._journal.last + 1)
-            until = min(self.shipper.forgettable(), oldest - 1)
-            if until > 0:
-                self._journal.forget(until)
+            with contextlib.suppress(RedisUnavailable, RedisReplyError):
+                await self._forget()
+
+    async def _forget(self) -> None:
+        booked = await self.shipper.confirm()
+        oldest = min((account.first_sequence for account in self._open.values()), default=self._journal.last + 1)
+        if (until := min(booked, oldest - 1)) > 0:
+            self._journal.forget(until)
 
     def _carry(self) -> None:
+        far = self._journal.last - max(_CARRY_AFTER, 10 * len(self._open))
         for account in self._open.values():
-            if account.sent is not None and self._journal.last - account.first_sequence > _CARRY_AFTER:
-                sequence = self._append(packed(account.sent), must=False)
+            if account.sent is None or account.first_sequence > far or self._journal.full:
+                continue
+            if sequence := self._append(packed(account.sent)):
                 if account.generation_id:
-                    self._append(packed(Named(account.number, account.generation_id)), must=False)
-                account.first_sequence = sequence or account.first_sequence
-
-
-def with_usage(entry: Entry, usage: Usage) -> Entry:
-    return msgspec.structs.replace(
-        entry,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        audio_tokens=usage.audio_tokens,
-        image_tokens=usage.image_tokens,
-        cost_nano=usage.cost_nano or 0,
-        upstream_nano=usage.upstream_nano,
-        flags=(*entry.flags, *usage.flags),
-    )
+                    self._append(packed(Named(account.number, account.generation_id)))
+                if (unpriced := self._unpriced.get(account.number)) is not None:
+                    self._append(unpriced)
+                account.first_sequence = sequence
 
 
 def journal_full() -> GatewayError:

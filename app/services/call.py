@@ -14,6 +14,7 @@ from app.models.limits import Limit
 from app.services.account import NO_ACCOUNT, Account
 from app.services.ask import NOTHING_ASKED, Ask
 from app.services.client_terms import NO_TERMS, ClientTerms
+from app.services.owners import Owner
 from app.services.sse import NO_SCANNER, Scanner, Usage
 from app.transport import HeadStart
 
@@ -120,6 +121,8 @@ class Call(msgspec.Struct):
     limit_headers: Headers = ()
     wrote: tuple[str, ...] = ()
     """What the gateway has written into it."""
+    bound_to: Owner | None = None
+    """Who made the objects that its body refers to, and with which key."""
     asked: bytes = b""
     kept: bytearray | None = None
     """What was answered, for clients whose bodies are kept."""

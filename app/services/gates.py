@@ -131,6 +131,8 @@ class Gates:
 
     def keep_only(self, keys: Sequence[Gated]) -> None:
         """Of what is not in the pool any more, nothing need be tried out."""
+        if not any(self._by_scope.values()):
+            return
         accounts = {key.account for key in keys}
         known = {
             Scope.KEY: {key.id for key in keys},

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from app.core.errors import GatewayError
 from app.models.limits import Injection, Terms
-from app.services.splice import places, with_members
+from app.services.splice import DoubledMemberError, places, with_members
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -139,11 +140,19 @@ def _header(one: Injection) -> tuple[bytes, bytes]:
 
 
 def with_max_tokens(body: bytes, parsed: Mapping[str, Any], route_name: str, most: int) -> bytes:
-    """The body with at most so many tokens of output, by whatever name it limits them. Raises DoubledMemberError."""
+    """The body with at most so many tokens of output, by whatever name it limits them. Raises GatewayError, 400."""
     limit = b"%d" % most
     there = [name for name in _LIMITS if parsed.get(name) is not None]
     if there:
         new = {name: limit for name in there if parsed[name] > most}
     else:
         new = {"max_output_tokens" if route_name == "responses" else "max_tokens": limit}
-    return with_members(body, new, parsed.keys()) if new else body
+    try:
+        return with_members(body, new, parsed.keys()) if new else body
+    except DoubledMemberError:
+        raise doubled() from None
+
+
+def doubled() -> GatewayError:
+    """The 400 for a body that cannot be written into."""
+    return GatewayError(400, "invalid_request", "An object in the body has one member twice.", "Send it once.")

@@ -11,6 +11,7 @@ import msgspec
 
 from app.core.redis import RedisManager
 from app.models.renewal import Entry, ManagedKey
+from app.services.audit import NO_LINK, Audit, MovedError, Words
 from app.services.key_store import ConflictError, Deed
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,9 @@ _Record = TypeVar("_Record", Entry, ManagedKey)
 class Pages(Generic[_Record]):
     """The records of one kind, by id."""
 
-    def __init__(self, redis: RedisManager, name: str, form: type[_Record]) -> None:
+    def __init__(self, redis: RedisManager, audit: Audit, name: str, form: type[_Record]) -> None:
         self._redis = redis
+        self._audit = audit
         self._name = name
         self._decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(form)
 
@@ -46,12 +48,22 @@ class Pages(Generic[_Record]):
 
     async def _change(self, record: _Record, text: bytes, deed: Deed | None) -> int:
         noted = b"" if deed is None else msgspec.json.encode(deed)
-        rev = await self._redis.script(
-            "journal", [self._name, self._redis.keys.audit], [record.id, record.rev, text, noted]
-        )
-        if int(rev) < 0:
-            raise ConflictError
-        return int(rev)
+
+        async def run(link: Words) -> tuple[bytes, int]:
+            keys = self._redis.keys
+            names = [self._name, keys.audit, keys.audit_head]
+            words = [record.id, record.rev, text, noted, *link]
+            outcome, *found = await self._redis.script("journal", names, words)
+            if outcome == b"moved":
+                raise MovedError
+            if outcome != b"ok":
+                raise ConflictError
+            rev, *entry_id = found
+            return entry_id[0] if entry_id else b"", int(rev)
+
+        if not noted:
+            return (await run(NO_LINK))[1]
+        return await self._audit.append(noted, run)
 
     def _read(self, stored: bytes) -> _Record | None:
         rev, _, text = bytes(stored).partition(b"\n")
@@ -66,5 +78,6 @@ class Journal:
     """`entries` are deeds under way and done, `managed` the keys that may be renewed unattended."""
 
     def __init__(self, redis: RedisManager) -> None:
-        self.entries: Final = Pages(redis, redis.keys.journal, Entry)
-        self.managed: Final = Pages(redis, redis.keys.managed_keys, ManagedKey)
+        audit = Audit(redis)
+        self.entries: Final = Pages(redis, audit, redis.keys.journal, Entry)
+        self.managed: Final = Pages(redis, audit, redis.keys.managed_keys, ManagedKey)

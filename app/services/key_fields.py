@@ -14,7 +14,7 @@ from app.models.keys import ClientKey, OpenRouterKey
 from app.models.limits import GATEWAY_GROUP, Group, Injection, Limit
 from app.services.endpoints import ENDPOINT_CLASSES
 from app.services.key_names import KeyRefused, presentable
-from app.services.limit_words import all_fitting
+from app.services.limit_words import LAST_INSTANT_S, all_fitting
 
 _Record = TypeVar("_Record", OpenRouterKey, ClientKey, Group)
 MOST_PREDECESSORS: Final = 100
@@ -33,7 +33,6 @@ _MOST_RPM: Final = 100_000
 _MOST_IN_FLIGHT: Final = 100_000
 _MOST_NANO: Final = 10**18
 _MOST_INJECTED: Final = 10_000  # bytes of one value
-_LAST_INSTANT_S: Final = 253_402_300_799.0  # in the year 9999, the last one that can be written
 
 Check = Callable[[str, Any], Any]
 
@@ -94,7 +93,7 @@ def _group(what: str, value: Any) -> str:
 def _instant(what: str, value: Any) -> float | None:
     if value is None:
         return None
-    if type(value) not in (int, float) or not (math.isfinite(value) and 0 < value <= _LAST_INSTANT_S):
+    if type(value) not in (int, float) or not (math.isfinite(value) and 0 < value <= LAST_INSTANT_S):
         raise KeyRefused(f"The {what} must be a time.")
     return float(value)
 

@@ -5,9 +5,7 @@ A record is stored as `<revision>\\n<JSON>`; a change that was made on an older 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -19,7 +17,7 @@ from app.core.redis import RedisManager
 from app.core.store_mark import Lost, StoreMark, StoreReset
 from app.models.keys import ClientKey, OpenRouterKey
 from app.models.limits import Group
-from app.services.audit import Audit, Link
+from app.services.audit import Audit, MovedError, Words
 from app.services.audit_chain import Deed
 
 __all__ = ["Changed", "ConflictError", "Deed", "KeyStore", "Record", "RecordKind", "Shelf"]
@@ -28,8 +26,6 @@ log = logging.getLogger(__name__)
 
 Record = TypeVar("Record", OpenRouterKey, ClientKey, Group)
 _SCAN_STEP: Final = 2000
-_LINK_TRIES: Final = 100
-_LINK_PAUSE_S: Final = 0.001
 
 
 class RecordKind(StrEnum):
@@ -70,47 +66,34 @@ class _Change:
 
 
 class _Writer:
-    """Runs the one script that changes, again where others have added to the audit in between."""
+    """Runs the one script that changes."""
 
     def __init__(self, redis: RedisManager, audit: Audit, mark: StoreMark | None, groups: str) -> None:
         self.redis = redis
         self._audit = audit
         self._mark = mark
         self._groups = groups
-        # One link follows the other: what one process sends at the same time would only be refused.
-        self._in_turn = asyncio.Lock()
 
     async def write(self, change: _Change) -> tuple[int, int]:
         """The state's version and the record's revision. Raises ConflictError, StoreReset, RedisUnavailable."""
-        async with self._in_turn:
-            outcome, version, rev = await self._write_linked(change)
+        outcome, version, rev = await self._audit.append(change.entry, lambda link: self._run(change, link))
         if outcome == b"reset":
             raise StoreReset((self._mark and self._mark.lost) or Lost.REPLACED)
         if outcome != b"ok":
             raise ConflictError
         return version, rev
 
-    async def _write_linked(self, change: _Change) -> tuple[bytes, int, int]:
-        for tries in range(_LINK_TRIES):
-            link = await self._audit.link(change.entry)
-            outcome, version, rev, *noted = await self._run(change, link)
-            if bytes(outcome) == b"ok":
-                self._audit.linked(link, bytes(noted[0]).decode())
-            if bytes(outcome) != b"moved":
-                return bytes(outcome), int(version), int(rev)
-            self._audit.moved()
-            await asyncio.sleep(min(tries, 10) * secrets.randbelow(10) * _LINK_PAUSE_S)
-        raise ConflictError
-
-    async def _run(self, change: _Change, link: Link) -> list[bytes]:
+    async def _run(self, change: _Change, link: Words) -> tuple[bytes, tuple[bytes, int, int]]:
         keys = self.redis.keys
-        names = [change.shelf, keys.version, keys.audit, keys.store_mark, self._audit.head_name, self._groups]
+        names = [change.shelf, keys.version, keys.audit, keys.store_mark, keys.audit_head, self._groups]
         # The mark is compared in the script, because the store may have been emptied since it was looked at.
         mark = self._mark.known if self._mark is not None else ""
         words = [change.id, change.rev, change.text, change.entry, keys.changes, change.kind.value, mark]
         conditions = [change.group, change.version]
-        found: list[bytes] = await self.redis.script("change", names, [*words, *link.words, *conditions])
-        return found
+        outcome, version, rev, *noted = await self.redis.script("change", names, [*words, *link, *conditions])
+        if outcome == b"moved":
+            raise MovedError
+        return noted[0] if noted else b"", (bytes(outcome), int(version), int(rev))
 
 
 class Shelf(Generic[Record]):

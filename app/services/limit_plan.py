@@ -38,17 +38,23 @@ class Check(msgspec.Struct, frozen=True):
     subject: str
     own: bool = False
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The same for all that count together."""
+        return self.subject, self.limit.id
+
 
 class Checks:
     """The checks of calls of one form. Kept as long as the plan, and so is what is derived of them."""
 
-    __slots__ = ("items", "money", "told", "weighs", "wire", "wire_until_s")
+    __slots__ = ("budgets", "items", "told", "weighs", "wire", "wire_from_s", "wire_until_s")
 
     def __init__(self, items: tuple[Check, ...]) -> None:
         self.items = items
-        self.money = any(check.limit.unit is Unit.USD for check in items)
+        # Where in `items` money is limited, and under which name that is known.
+        self.budgets = [(place, check.place) for place, check in enumerate(items) if check.limit.unit is Unit.USD]
         tokens = any(check.limit.unit in (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS) for check in items)
-        self.weighs = self.money or tokens
+        self.weighs = bool(self.budgets) or tokens
         # What an answer tells of: limits on requests that are its caller's business.
         self.told = [
             (place, check)
@@ -56,7 +62,7 @@ class Checks:
             if check.limit.unit is Unit.REQUESTS and check.whose is not Whose.GATEWAY
         ]
         self.wire: object = None
-        self.wire_until_s = 0.0
+        self.wire_from_s = self.wire_until_s = 0.0
 
 
 class Plan:

@@ -28,7 +28,7 @@ _UNITS: Final = {
     Unit.OUTPUT_TOKENS: "output tokens",
     Unit.CONCURRENT: "concurrent requests",
 }
-_RUNNING_RETRY_S: Final = 1
+_RUNNING_RETRY_S: Final = 1.0
 _NO_RETRY: Final = (b"x-should-retry", b"false")
 # A wait that is longer than this is no wait any more.
 _LONGEST_WAIT_S: Final = 60.0
@@ -45,34 +45,47 @@ def in_words(limit: Limit, size: int) -> str:
     return what + (f" for {limit.models}" if limit.models else "") + (" for each user" if limit.each_user else "")
 
 
-def refusal(check: Check, used: int, wanted: int, fits_at_s: float | None, now_s: float) -> GatewayError:
-    """`used` and `wanted` in the limit's unit; `fits_at_s`: when there is room again, where that is known."""
+def refusal(
+    check: Check, used: int, wanted: int, fits_at_s: float | None, now_s: float, *, share: int | None = None
+) -> GatewayError:
+    """`used` and `wanted` in the limit's unit; `fits_at_s`: when there is room again, None: never. `share`: how much of
+    the limit this worker may let in on its own.
+    """
     size = check.limit.size_at(now_s)
-    sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} is used up"
     if check.limit.unit is Unit.USD:
-        return _no_money(check, f"{sentence}: ${dollars(max(0, size - used))} left", wanted, fits_at_s, now_s)
+        return _no_money(check, size, size - used, wanted, fits_at_s, now_s)
+    most = size if share is None else share
+    sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} is used up."
+    if wanted > most and check.limit.unit not in (Unit.REQUESTS, Unit.CONCURRENT):
+        sentence = f"{_OF[check.whose]} is {in_words(check.limit, size)}, and this call alone may need {wanted}."
+        less = (
+            "Send less." if check.limit.unit is Unit.INPUT_TOKENS else "Send less, or ask for less with `max_tokens`."
+        )
+        return _too_much(sentence, less, (*_told(most, most - used, now_s), _NO_RETRY))
     if check.limit.unit is Unit.CONCURRENT:
-        wait_s = float(_RUNNING_RETRY_S)
+        wait_s = _RUNNING_RETRY_S
         hint = "Wait until one of the running calls has ended."
     else:
-        wait_s = max(1.0, (fits_at_s or now_s + 1) - now_s)
+        wait_s = max(1.0, (fits_at_s or now_s) - now_s)
         hint = f"There is room again in {ceil(wait_s)} s."
-    if wanted > size:
-        hint = f"This call alone counts {wanted}: send less, or ask for less with `max_tokens`."
-    return GatewayError(
-        429, "rate_limit_exceeded", f"{sentence}.", hint, fault=Fault.CLIENT,
-        headers=_told(size, size - used, now_s + wait_s) + _wait(wait_s),
-    )  # fmt: skip
+    return _too_much(sentence, hint, _told(most, most - used, now_s + wait_s) + _wait(wait_s))
 
 
-def _no_money(check: Check, sentence: str, wanted: int, resets_at_s: float | None, now_s: float) -> GatewayError:
+def _too_much(sentence: str, hint: str, headers: Headers) -> GatewayError:
+    return GatewayError(429, "rate_limit_exceeded", sentence, hint, fault=Fault.CLIENT, headers=headers)
+
+
+def _no_money(check: Check, size: int, left: int, wanted: int, resets_at_s: float | None, now_s: float) -> GatewayError:
+    sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} is used up."
+    if left > 0:
+        sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} has ${dollars(left)} left."
     until = "It does not begin anew by itself" if resets_at_s is None else f"It begins anew at {_instant(resets_at_s)}"
     hint = f"{until}. This call may cost up to ${dollars(wanted)}: a lower `max_tokens` makes that less."
     headers: Headers = (_NO_RETRY,)
     if resets_at_s is not None:
         headers += ((b"x-ratelimit-reset", b"%d" % int(resets_at_s * 1000)),)
         headers += _wait(resets_at_s - now_s)[:1]
-    return GatewayError(402, "payment_required", f"{sentence}.", hint, fault=Fault.CLIENT, headers=headers)
+    return GatewayError(402, "payment_required", sentence, hint, fault=Fault.CLIENT, headers=headers)
 
 
 def _wait(wait_s: float) -> Headers:

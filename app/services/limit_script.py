@@ -25,21 +25,31 @@ _DAY_S: Final = 86_400
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A call that asks to be let in, and what it may use at most."""
+    """A call that asks to be let in, and what it may use at most; `clamp`: or less, where only the money is short."""
 
     hold: str
     checks: Checks
     amounts: Amounts
+    clamp: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """`failed` is the place of the check that refuses, from 1; 0: let in. `used`: of each check, after this call."""
+    """`failed` is the place of the check that refuses, from 1; 0: let in. `shadows`: places of checks that only measure
+    and would have refused it. `used`: of each check, after this call.
+    """
 
     granted: float
     failed: int
-    fits_at_s: float
-    shadows: int
+    fits_in_s: float
+    shadows: list[int]
     used: list[float]
+
+
+class Answers(msgspec.Struct, frozen=True, array_like=True):
+    """`calls` is empty where the question came too late. `at_s`: the time by Redis' clock."""
+
+    at_s: float
+    calls: list[Answer]
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True):
@@ -65,10 +75,10 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 _pack = msgspec.msgpack.Encoder().encode
-_answers = msgspec.msgpack.Decoder(list[Answer])
+_answers = msgspec.msgpack.Decoder(Answers)
 
 
-def read_answers(packed: bytes) -> list[Answer]:
+def read_answers(packed: bytes) -> Answers:
     return _answers.decode(packed)
 
 
@@ -89,7 +99,8 @@ class LimitScript:
         self._ledger = redis.keys.books("ledger")
         self._spenders = redis.keys.books("spenders")
 
-    def admission(self, journal: str, calls: Sequence[Admission]) -> tuple[Any, ...]:
+    def admission(self, journal: str, calls: Sequence[Admission], latest_s: float = 0) -> tuple[Any, ...]:
+        """`latest_s`: by Redis' clock; later than that it does nothing. 0: whenever it comes."""
         now_s = self._clock.wall_s()
         forms: list[object] = []
         places: dict[int, int] = {}
@@ -98,15 +109,18 @@ class LimitScript:
             checks, amounts = call.checks, call.amounts
             place = places.get(id(checks))
             if place is None:
-                if checks.wire_until_s <= now_s:
+                if not checks.wire_from_s <= now_s < checks.wire_until_s:
                     self._write_form(checks, now_s)
                 forms.append(checks.wire)
                 place = places[id(checks)] = len(forms)
             asked.append((
-                place, call.hold, amounts.nano, amounts.input_tokens, amounts.output_tokens, amounts.least_nano,
+                place, call.hold, amounts.nano, amounts.input_tokens, amounts.output_tokens,
+                amounts.least_nano if call.clamp else 0,
             ))  # fmt: skip
         names = (holds_name(self._redis.keys, journal),)
-        return self._redis.script_call("admit", names, (_pack((self.now_s, forms, asked)),))
+        return self._redis.script_call(
+            "admit", names, (_pack((self.now_s, 0 if self.now_s else latest_s, forms, asked)),)
+        )
 
     def settlement(self, journal: str, ended: Sequence[str], batch: Batch | None = None) -> tuple[Any, ...]:
         names = (holds_name(self._redis.keys, journal), self.marks, self._ledger, self._spenders)
@@ -127,10 +141,11 @@ class LimitScript:
         )
 
     def _write_form(self, checks: Checks, now_s: float) -> None:
-        """Names and sizes hold until the day ends, or a raise does."""
-        raises = [check.limit.raised_until for check in checks.items if check.limit.raised_until is not None]
-        ends = [end for end in raises if end > now_s]
-        checks.wire_until_s = min([(now_s // _DAY_S + 1) * _DAY_S, *ends])
+        """Names and sizes hold until the day ends, or a raise does. Clocks may be set back."""
+        day_s = now_s // _DAY_S * _DAY_S
+        ends = [check.limit.raised_until for check in checks.items if check.limit.raised_until is not None]
+        checks.wire_from_s = max([day_s, *(end for end in ends if end <= now_s)])
+        checks.wire_until_s = min([day_s + _DAY_S, *(end for end in ends if end > now_s)])
         checks.wire = [self._check_form(check, now_s) for check in checks.items]
 
     def _check_form(self, check: Check, now_s: float) -> tuple[object, ...]:

@@ -5,7 +5,6 @@ Also which limits there can be, and instants as people write them. Pure; knows n
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -42,6 +41,8 @@ _PATTERN: Final = re.compile(r"[^\s,;]{1,200}")
 _NUMBER: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
 _AHEAD: Final = re.compile(r"([0-9]{1,6})(m|h|d|w)")
 _AHEAD_S: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+LAST_INSTANT_S: Final = 253_402_300_799.0
+"""In the year 9999, the last one that can be written."""
 _FORM: Final = "Write a limit like usd/month=25 or requests/minute=60;models=openai/*;each-user;shadow"
 
 
@@ -53,6 +54,9 @@ def limit_of(words: str, now_s: float) -> Limit:
         raise KeyRefused(f"{_FORM}: this one has no size.")
     limit = _counted(counted)
     limit = msgspec.structs.replace(limit, size=_size(limit.unit, size))
+    names = [extra.partition("=")[0].strip() for extra in extras]
+    if len(set(names)) < len(names):
+        raise KeyRefused("Each word behind a limit's size stands there once.")
     for extra in extras:
         limit = _with(limit, extra, now_s)
     return fitting(limit)
@@ -80,8 +84,8 @@ def fitting(limit: Limit) -> Limit:
         raise KeyRefused("A raise has a size and an end.")
     if limit.raised_to is not None and limit.raised_until is not None:
         _check_size(limit.unit, limit.raised_to)
-        if limit.raised_to <= limit.size or not math.isfinite(limit.raised_until):
-            raise KeyRefused("A limit is raised to more than it is, until a certain time.")
+        if limit.raised_to <= limit.size or not 0 < limit.raised_until <= LAST_INSTANT_S:
+            raise KeyRefused("A limit is raised to more than it is, until a time before the year 10000.")
     return limit
 
 

@@ -7,6 +7,7 @@ plan's, what fits is decided by the script, and what happens without Redis is `l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,15 +21,16 @@ from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable
 from app.core.tasks import TaskSet
 from app.models.limits import Limit, Unit
 from app.services.limit_plan import Plan, amount_of
-from app.services.limit_refusal import Headers, refusal, remaining
-from app.services.limit_script import Admission, Answer, Batch, LimitScript, read_answers
+from app.services.limit_refusal import Headers, refusal, remaining, unavailable
+from app.services.limit_script import Admission, Answer, Answers, Batch, LimitScript, read_answers
 from app.services.local_limits import LocalLimits, WithoutRedis
 from app.services.money import Amounts, resets_at
 
 log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE: Final = 500
-_RETRY_S: Final = 0.5
+# Settling frees what is running as well: beyond this, ends are not told apart.
+_MOST_ENDED: Final = 10_000
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -45,40 +47,68 @@ FREE_PASS: Final = Granted()
 
 
 class _Ask:
-    """A call that waits for its admission."""
+    """A call that waits for its admission. `gone`: nobody waits any more."""
 
-    __slots__ = ("answer", "call", "waiter")
+    __slots__ = ("answer", "call", "gone", "waiter")
 
     def __init__(self, call: Admission, waiter: Pause | asyncio.Future[None]) -> None:
         self.call = call
         self.waiter = waiter
-        self.answer: Granted | GatewayError | None = None
+        self.gone = False
+        self.answer: Granted | GatewayError = FREE_PASS
+
+    def let(self, answer: Granted | GatewayError) -> None:
+        self.answer = answer
+        if not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class _Order:
+    """A batch that is to be booked, and who waits for its mark."""
+
+    __slots__ = ("batch", "future")
+
+    def __init__(self, batch: Batch, future: asyncio.Future[int]) -> None:
+        self.batch = batch
+        self.future = future
+
+    def fail(self, reason: str) -> None:
+        if not self.future.done():
+            self.future.set_exception(RedisUnavailable(reason))
 
 
 class Limits:
-    """One worker's way to the shared counters."""
+    """One worker's way to the shared counters. `patience_s`: how long a round trip may take at most. What Redis has not
+    done by then it will not do later, so that nothing is reserved for a call that has ended meanwhile.
+    """
 
     def __init__(
-        self, redis: RedisManager, clock: Clock, journal: str, without: WithoutRedis, *, ledger_entries: int = 200_000
+        self,
+        redis: RedisManager,
+        clock: Clock,
+        journal: str,
+        without: WithoutRedis,
+        *,
+        ledger_entries: int = 200_000,
+        patience_s: float = 1.0,
     ) -> None:
         self._redis = redis
         self._clock = clock
         self._journal = journal
         self._script = LimitScript(redis, clock, ledger_entries)
         self._local = LocalLimits(clock, without)
+        self._patience_s = patience_s
+        self._ahead_s: float | None = None  # Redis' clock, of the loop's
         self._tasks = TaskSet()
         self._asks: list[_Ask] = []
         self._ended: dict[str, list[str]] = {}
-        self._batches: list[tuple[Batch, asyncio.Future[int]]] = []
-        self._running = False
-        self._away = False
+        self._orders: list[_Order] = []
+        self._running = self._away = self._told = False
 
     async def close(self) -> None:
         """Whatever waits is refused; what is held is given back by whoever settles it, or by the sweep."""
         await self._tasks.close()
-        for _, future in self._batches:
-            if not future.done():
-                future.set_exception(RedisUnavailable("closing"))
+        self._give_up([], [])
 
     def share_among(self, workers: int) -> None:
         """So many share each rate while Redis is away."""
@@ -89,38 +119,55 @@ class Limits:
     async def admit(self, hold: str, plan: Plan, models: Sequence[str], user: str, amounts: Amounts) -> Granted:
         """Reserves the amounts in every limit of the call, under its hold. Raises GatewayError: 429, 402, 503.
 
-        Whoever is cancelled while waiting settles the hold all the same: what was reserved is given back in order.
+        Whoever is cancelled or refused settles the hold all the same: what was reserved is given back in order.
         """
         checks = plan.checks(models, user)
         if not checks.items:
-            return FREE_PASS
-        if not plan.clamp and amounts.least_nano:
-            amounts = msgspec.structs.replace(amounts, least_nano=0)
-        ask = _Ask(Admission(hold, checks, amounts), pause(asyncio.get_running_loop()))
+            return Granted(amounts.nano)
+        call = Admission(hold, checks, amounts, plan.clamp)
+        if self._away:
+            return Granted(self._local.admit(call))
+        ask = _Ask(call, pause(asyncio.get_running_loop()))
         self._asks.append(ask)
         self._wake()
-        await ask.waiter
+        try:
+            await ask.waiter
+        except BaseException:
+            ask.gone = True
+            raise
         answer = ask.answer
         if isinstance(answer, GatewayError):
             raise answer
-        return answer or FREE_PASS
+        return answer
 
     def ended(self, hold: str, journal: str = "") -> None:
         """The call runs no more; what it has reserved besides stays until it is settled."""
-        self._local.ended(hold)
-        self._ended.setdefault(journal or self._journal, []).append(hold)
+        journal = journal or self._journal
+        if journal == self._journal:
+            self._local.ended(hold)
+        holds = self._ended.setdefault(journal, [])
+        if len(holds) < _MOST_ENDED:
+            holds.append(hold)
         self._wake()
+
+    def closed(self, hold: str, cost_nano: int) -> None:
+        """The call is over, and will be settled. Only counts while Redis is away."""
+        self._local.settled(hold, cost_nano)
 
     def settle(self, batch: Batch) -> asyncio.Future[int]:
         """The journal's mark afterwards: `batch.upto`, or another one, and then nothing was booked. Fails with
         RedisUnavailable where that is not known.
         """
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._batches.append((batch, future))
-        for item in batch.items:
-            self._local.settled(item.hold, item.cost_nano)
-        self._wake()
-        return future
+        order = _Order(batch, asyncio.get_running_loop().create_future())
+        if batch.journal == self._journal:
+            for item in batch.items:
+                self._local.settled(item.hold, item.cost_nano)
+        if self._away:
+            order.fail("away")
+        else:
+            self._orders.append(order)
+            self._wake()
+        return order.future
 
     async def mark_of(self, journal: str) -> int:
         """How far a journal is booked. Raises RedisUnavailable."""
@@ -133,121 +180,122 @@ class Limits:
     # ---- to Redis
 
     def _wake(self) -> None:
-        if not self._running:
+        if not self._running and not self._away:
             self._running = True
             self._tasks.spawn(self._exchange(), "limits: exchange")
 
     async def _exchange(self) -> None:
-        # What comes in this turn of the loop goes along.
-        await asyncio.sleep(0)
         try:
-            while self._asks or self._batches or (self._ended and not self._away):
+            # What comes in this turn of the loop goes along.
+            await asyncio.sleep(0)
+            while not self._away and (self._asks or self._orders or self._ended):
                 await self._round()
         finally:
             self._running = False
 
     async def _round(self) -> None:
-        asks, self._asks = self._asks[:_MOST_AT_ONCE], self._asks[_MOST_AT_ONCE:]
-        batches, self._batches = self._batches[:1], self._batches[1:]
+        # Who has gone may be settled in this very round, and nothing must be reserved for it after that.
+        asks = [ask for ask in self._asks[:_MOST_AT_ONCE] if not ask.gone]
+        del self._asks[:_MOST_AT_ONCE]
+        orders, self._orders = self._orders[:1], self._orders[1:]
         ended, self._ended = self._ended, {}
-        commands = self._commands(asks, batches, ended)
         try:
-            answers = await self._redis.pipeline(commands)
+            answers = await self._redis.pipeline(self._commands(asks, orders, ended))
+            for order, mark in zip(orders, answers, strict=False):
+                if not order.future.done():
+                    order.future.set_result(int(mark))
+            if asks:
+                self._answer(asks, read_answers(answers[-1]))
         except (RedisUnavailable, RedisReplyError) as failure:
-            self._fail(failure, asks, batches, ended)
-            return
+            for journal, holds in ended.items():
+                self._ended[journal] = holds + self._ended.get(journal, [])
+            self._go_away(failure, asks, orders)
         except BaseException:
-            self._give_up(asks, batches)
+            self._give_up(asks, orders)
             raise
-        if self._away:
-            self._away = False
-            log.info("limits exact again")
-        if asks:
-            self._answer(asks, read_answers(answers[-1]))
-        for (_, future), mark in zip(batches, answers, strict=False):
-            if not future.done():
-                future.set_result(int(mark))
+        else:
+            self._tell(away=False)
 
-    def _commands(
-        self, asks: list[_Ask], batches: list[tuple[Batch, asyncio.Future[int]]], ended: dict[str, list[str]]
-    ) -> list[tuple[Any, ...]]:
-        commands = []
-        for batch, _ in batches:
-            commands.append(self._script.settlement(batch.journal, ended.pop(batch.journal, []), batch))
-        commands += [self._script.settlement(journal, holds) for journal, holds in ended.items()]
+    def _commands(self, asks: list[_Ask], orders: list[_Order], ended: dict[str, list[str]]) -> list[tuple[Any, ...]]:
+        left = dict(ended)
+        commands = [
+            self._script.settlement(order.batch.journal, left.pop(order.batch.journal, []), order.batch)
+            for order in orders
+        ]
+        commands += [self._script.settlement(journal, holds) for journal, holds in left.items()]
         if asks:
-            commands.append(self._script.admission(self._journal, [ask.call for ask in asks]))
+            calls = [ask.call for ask in asks]
+            commands.append(self._script.admission(self._journal, calls, self._latest_s()))
         return commands
+
+    def _latest_s(self) -> float:
+        if self._ahead_s is None:
+            return 0
+        return asyncio.get_running_loop().time() + self._ahead_s + self._patience_s
 
     # ---- answers
 
-    def _answer(self, asks: list[_Ask], answers: list[Answer]) -> None:
+    def _answer(self, asks: list[_Ask], answers: Answers) -> None:
+        """Raises RedisUnavailable."""
+        self._ahead_s = answers.at_s - asyncio.get_running_loop().time()
+        if not answers.calls:
+            raise RedisUnavailable("late")
         now_s = self._clock.wall_s()
-        for ask, answer in zip(asks, answers, strict=True):
+        for ask, answer in zip(asks, answers.calls, strict=True):
             checks = ask.call.checks
-            if checks.money:
+            if checks.budgets:
                 self._local.learn(checks, answer.used, now_s)
             if answer.failed:
-                ask.answer = _refused(ask.call, answer, now_s)
+                ask.let(_refused(ask.call, answer, now_s))
             else:
-                hit = checks.items if answer.shadows else ()
-                ask.answer = Granted(
-                    int(answer.granted),
-                    remaining(checks, answer.used, now_s),
-                    tuple(check.limit for place, check in enumerate(hit) if answer.shadows >> place & 1),
-                )
-            self._let(ask)
+                shadows = tuple(checks.items[place - 1].limit for place in answer.shadows)
+                ask.let(Granted(int(answer.granted), remaining(checks, answer.used, now_s), shadows))
 
-    def _fail(
-        self,
-        failure: RedisUnavailable | RedisReplyError,
-        asks: list[_Ask],
-        batches: list[tuple[Batch, asyncio.Future[int]]],
-        ended: dict[str, list[str]],
-    ) -> None:
-        """Redis is away: calls are judged by what is known here, and the rest waits."""
-        if not self._away:
-            self._away = True
-            reason = failure.reason if isinstance(failure, RedisUnavailable) else failure.code
-            log.warning("limits without redis", extra={"reason": reason})
-            self._tasks.spawn(self._come_back(), "limits: come back")
-        for journal, holds in ended.items():
-            self._ended[journal] = holds + self._ended.get(journal, [])
+    def _go_away(self, failure: RedisUnavailable | RedisReplyError, asks: list[_Ask], orders: list[_Order]) -> None:
+        """Calls are judged by what is known here, and the rest waits."""
+        self._away = True
+        self._tell(away=True, reason=failure.reason if isinstance(failure, RedisUnavailable) else failure.code)
+        self._tasks.spawn(self._come_back(), "limits: come back")
+        asks, self._asks = asks + self._asks, []
         for ask in asks:
             try:
-                self._local.admit(ask.call)
+                ask.let(Granted(self._local.admit(ask.call)))
             except GatewayError as error:
-                ask.answer = error
-            self._let(ask)
-        for _, future in batches:
-            if not future.done():
-                future.set_exception(RedisUnavailable("away"))
+                ask.let(error)
+        self._fail_orders(orders, "away")
 
     async def _come_back(self) -> None:
         while self._away:
-            await asyncio.sleep(_RETRY_S)
-            try:
+            # As long as what was sent last may still be done.
+            await asyncio.sleep(self._patience_s)
+            with contextlib.suppress(RedisUnavailable, RedisReplyError):
                 await self._redis.ping()
-            except (RedisUnavailable, RedisReplyError):
-                continue
-            self._away = False
-            self._wake()
-            log.info("limits exact again")
+                self._away = False
+        self._wake()
 
-    def _give_up(self, asks: list[_Ask], batches: list[tuple[Batch, asyncio.Future[int]]]) -> None:
-        """The worker is being closed."""
+    def _tell(self, *, away: bool, reason: str = "") -> None:
+        if away is not self._told:
+            self._told = away
+            if away:
+                log.warning("limits without redis", extra={"reason": reason})
+            else:
+                log.info("limits exact again")
+
+    def _give_up(self, asks: list[_Ask], orders: list[_Order]) -> None:
+        """The worker is being closed, or there is a mistake in the program."""
+        asks, self._asks = asks + self._asks, []
         for ask in asks:
-            ask.answer = GatewayError(503, "gateway_stopping", "The gateway is being stopped.")
-            self._let(ask)
-        self._batches = batches + self._batches
+            ask.let(unavailable())
+        self._fail_orders(orders, "closing")
 
-    @staticmethod
-    def _let(ask: _Ask) -> None:
-        if not ask.waiter.done():
-            ask.waiter.set_result(None)
+    def _fail_orders(self, orders: list[_Order], reason: str) -> None:
+        orders, self._orders = orders + self._orders, []
+        for order in orders:
+            order.fail(reason)
 
 
 def _refused(call: Admission, answer: Answer, now_s: float) -> GatewayError:
     check, used = call.checks.items[answer.failed - 1], int(answer.used[answer.failed - 1])
-    fits_at_s = resets_at(check.limit.span, now_s) if check.limit.unit is Unit.USD else answer.fits_at_s or None
+    span = check.limit.span
+    fits_at_s = resets_at(span, now_s) if check.limit.unit is Unit.USD else now_s + answer.fits_in_s
     return refusal(check, used, amount_of(check, call.amounts), fits_at_s, now_s)

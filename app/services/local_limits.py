@@ -4,21 +4,22 @@ to be left, its own running calls. Nothing here is exact, and nothing is without
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from app.core.clock import Clock
 from app.models.limits import Span, Unit
-from app.services.limit_plan import Check, Checks, amount_of
-from app.services.limit_refusal import SPAN_S, refusal, unavailable
+from app.services.limit_plan import PARTS, Check, Checks, amount_of
+from app.services.limit_refusal import refusal, unavailable
 from app.services.limit_script import Admission
-from app.services.money import Amounts, resets_at
+from app.services.money import resets_at
 from app.services.spending import period_of
 
 _MOST_KNOWN: Final = 100_000
 _MOST_HOLDS: Final = 100_000
+
+Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,25 @@ class WithoutRedis:
     budgets: Literal["remainder", "refuse"] = "remainder"
 
 
-@dataclass(slots=True)
-class _Left:
-    """Money known to be left of one limit in one period."""
+class _Budget:
+    """What is used of a limit of money: as Redis said last, and what was let in here since."""
 
-    period: str
-    nano: int
+    __slots__ = ("at_s", "used")
+
+    def __init__(self, used: int, at_s: float) -> None:
+        self.used = used
+        self.at_s = at_s
+
+
+class _Hold:
+    """What a call that was let in here has taken."""
+
+    __slots__ = ("budgets", "nano", "running")
+
+    def __init__(self, nano: int, budgets: list[_Budget], running: list[Place]) -> None:
+        self.nano = nano
+        self.budgets = budgets
+        self.running = running
 
 
 class LocalLimits:
@@ -44,99 +58,114 @@ class LocalLimits:
         self._clock = clock
         self._without = without
         self.workers = 1
-        self._left: dict[tuple[str, str], _Left] = {}
-        self._counts: dict[tuple[str, str], deque[tuple[int, int]]] = {}
-        self._running: dict[tuple[str, str], int] = {}
-        self._holds: dict[str, list[tuple[Check, int]]] = {}
+        self._budgets: dict[Place, _Budget] = {}
+        self._counts: dict[Place, dict[int, int]] = {}
+        self._running: dict[Place, int] = {}
+        self._holds: dict[str, _Hold] = {}
 
-    def learn(self, checks: Checks, used: Sequence[float], now_s: float) -> None:
+    def learn(self, checks: Checks, used: Sequence[float], at_s: float) -> None:
         """What Redis has said of each limit."""
-        for check, one in zip(checks.items, used, strict=True):
-            if check.limit.unit is Unit.USD and len(self._left) < _MOST_KNOWN:
-                left = check.limit.size_at(now_s) - int(one)
-                self._left[_place(check)] = _Left(period_of(check.limit.span, now_s), left)
+        for index, place in checks.budgets:
+            if len(self._budgets) < _MOST_KNOWN or place in self._budgets:
+                self._budgets[place] = _Budget(int(used[index]), at_s)
 
-    def admit(self, call: Admission) -> None:
-        """Raises GatewayError; else the amounts count until `ended` and `settled`."""
+    def admit(self, call: Admission) -> int:
+        """How many nano-dollars it may use; they count until it is settled. Raises GatewayError."""
         now_s = self._clock.wall_s()
-        checks, amounts = call.checks, call.amounts
-        for check in checks.items:
-            if not check.limit.shadow:
-                self._judge(check, amounts, now_s)
-        held: list[tuple[Check, int]] = []
-        for check in checks.items:
-            amount = amount_of(check, amounts)
+        if len(self._holds) >= _MOST_HOLDS:
+            raise unavailable()
+        nano = call.amounts.nano
+        for check in call.checks.items:
+            if check.limit.shadow:
+                continue
             if check.limit.unit is Unit.USD:
-                if (left := self._left.get(_place(check))) is not None:
-                    left.nano -= amount
-                held.append((check, amount))
-            elif check.limit.unit is Unit.CONCURRENT:
-                self._running[_place(check)] = self._running.get(_place(check), 0) + 1
-                held.append((check, 1))
+                nano = self._affordable(check, call, nano, now_s)
             else:
-                self._count(_place(check), int(now_s), amount)
-        if held and len(self._holds) < _MOST_HOLDS:
-            self._holds[call.hold] = held
+                self._judge(check, call, now_s)
+        self._take(call, nano, now_s)
+        return nano
 
-    def _count(self, place: tuple[str, str], second: int, amount: int) -> None:
-        counted = self._counts.setdefault(place, deque())
-        if counted and counted[-1][0] == second:
-            amount += counted.pop()[1]
-        counted.append((second, amount))
+    def _take(self, call: Admission, nano: int, now_s: float) -> None:
+        budgets, running = [], []
+        for check in call.checks.items:
+            place = check.place
+            if check.limit.unit is Unit.USD:
+                if (budget := self._budgets.get(place)) is not None:
+                    budget.used += nano
+                    budgets.append(budget)
+            elif check.limit.unit is Unit.CONCURRENT:
+                self._running[place] = self._running.get(place, 0) + 1
+                running.append(place)
+            elif self._without.rates == "share":
+                self._count(check, amount_of(check, call.amounts), now_s)
+        if budgets or running:
+            self._holds[call.hold] = _Hold(nano, budgets, running)
 
     def ended(self, hold: str) -> None:
+        """Its place among the running calls is free."""
         held = self._holds.get(hold)
-        if held is not None:
-            self._holds[hold] = [one for one in held if not self._freed(one[0])]
+        if held is None:
+            return
+        for place in held.running:
+            if self._running[place] == 1:
+                del self._running[place]
+            else:
+                self._running[place] -= 1
+        held.running = []
 
     def settled(self, hold: str, cost_nano: int) -> None:
         """What was reserved too much is left again."""
-        for check, amount in self._holds.pop(hold, ()):
-            if not self._freed(check) and (left := self._left.get(_place(check))) is not None:
-                left.nano += amount - cost_nano
+        self.ended(hold)
+        held = self._holds.pop(hold, None)
+        if held is not None:
+            for budget in held.budgets:
+                budget.used += cost_nano - held.nano
 
-    def _freed(self, check: Check) -> bool:
-        if check.limit.unit is not Unit.CONCURRENT:
-            return False
-        place = _place(check)
-        if self._running.get(place, 0) <= 1:
-            self._running.pop(place, None)
-        else:
-            self._running[place] -= 1
-        return True
+    def _affordable(self, check: Check, call: Admission, nano: int, now_s: float) -> int:
+        span, size = check.limit.span, check.limit.size_at(now_s)
+        budget = self._budgets.get(check.place)
+        if self._without.budgets == "refuse" or budget is None:
+            raise unavailable()
+        if period_of(span, budget.at_s) != period_of(span, now_s):
+            budget = self._budgets[check.place] = _Budget(0, now_s)
+        left = size - budget.used
+        if left >= nano:
+            return nano
+        if call.clamp and 0 < call.amounts.least_nano <= left:
+            return left
+        raise refusal(check, budget.used, call.amounts.nano, resets_at(span, now_s), now_s)
 
-    def _judge(self, check: Check, amounts: Amounts, now_s: float) -> None:
-        size = check.limit.size_at(now_s)
-        if check.limit.unit is Unit.USD:
-            left = self._left.get(_place(check))
-            if self._without.budgets == "refuse" or left is None:
-                raise unavailable()
-            if left.period != period_of(check.limit.span, now_s):
-                self._left[_place(check)] = left = _Left(period_of(check.limit.span, now_s), size)
-            if left.nano < amounts.nano:
-                ends_s = resets_at(check.limit.span, now_s)
-                raise refusal(check, size - left.nano, amounts.nano, ends_s, now_s)
-            return
+    def _judge(self, check: Check, call: Admission, now_s: float) -> None:
         if self._without.rates == "allow":
             return
         if self._without.rates == "refuse":
             raise unavailable()
-        share = max(1, size // self.workers)
-        used = self._used(check, now_s)
-        wanted = amount_of(check, amounts)
+        share = max(1, check.limit.size_at(now_s) // self.workers)
+        wanted = amount_of(check, call.amounts)
+        used, fits_at_s = self._used(check, share - wanted, now_s)
         if used + wanted > share:
-            raise refusal(check, used, wanted, now_s + SPAN_S.get(check.limit.span, 1.0), now_s)
+            raise refusal(check, used, wanted, fits_at_s, now_s, share=share)
 
-    def _used(self, check: Check, now_s: float) -> int:
+    def _used(self, check: Check, most: int, now_s: float) -> tuple[int, float]:
+        """How much, and when it will be no more than `most`."""
         if check.limit.span is Span.NOW:
-            return self._running.get(_place(check), 0)
-        counted = self._counts.get(_place(check))
-        if counted is None:
-            return 0
-        while counted and counted[0][0] <= now_s - SPAN_S[check.limit.span]:
-            counted.popleft()
-        return sum(amount for _, amount in counted)
+            return self._running.get(check.place, 0), now_s
+        parts, part_s = PARTS[check.limit.span]
+        counts = self._counts.get(check.place, {})
+        for part in [part for part in counts if part < now_s // part_s - parts]:
+            del counts[part]
+        used = left = sum(counts.values())
+        last = int(now_s // part_s)
+        for part in sorted(counts):
+            if left <= most:
+                break
+            left -= counts[part]
+            last = part
+        return used, float((last + parts + 1) * part_s)
 
-
-def _place(check: Check) -> tuple[str, str]:
-    return check.subject, check.limit.id
+    def _count(self, check: Check, amount: int, now_s: float) -> None:
+        if len(self._counts) >= _MOST_KNOWN:
+            self._counts.clear()
+        part = int(now_s // PARTS[check.limit.span][1])
+        counts = self._counts.setdefault(check.place, {})
+        counts[part] = counts.get(part, 0) + amount

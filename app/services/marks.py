@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Final, Protocol
 
 import msgspec
@@ -18,7 +19,8 @@ from app.core.clock import Clock
 from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable
 from app.core.tasks import TaskSet
 from app.models.marks import Mark, MarkKind, Scope
-from app.services.key_store import Deed
+from app.services.audit import NO_LINK, Audit, MovedError, Words
+from app.services.audit_chain import Deed
 from app.services.listeners import Listeners
 
 log = logging.getLogger(__name__)
@@ -28,10 +30,13 @@ _GRAVITY: Final = {MarkKind.COOL: 0, MarkKind.CHECK: 1, MarkKind.SPENT: 2, MarkK
 _BATCH_S: Final = 0.01
 _RETRY_S: Final = 0.5
 _MOST_AT_ONCE: Final = 200
+_LINK_TRIES: Final = 3  # others wait for the mark: its deed is rather noted without a link
 _MOST_PENDING: Final = 50_000
 _SWEEP_EVERY_S: Final = 1.0
 _RELOAD_EVERY_S: Final = 30.0
 
+_Place = tuple[str, bool]
+"""A field, and whether it is cleared."""
 _read: Final = msgspec.json.Decoder(Mark).decode
 
 
@@ -50,6 +55,8 @@ class _Clear:
     subject: str
     by: str
     before_s: float
+    ends_disabled: bool
+    """As far as this worker knows; then it is a deed for the audit."""
 
 
 class MarkKeeper(Protocol):
@@ -63,12 +70,13 @@ class Marks:
 
     def __init__(self, redis: RedisManager, clock: Clock) -> None:
         self._redis = redis
+        self._audit = Audit(redis)
         self._clock = clock
         self._tasks = TaskSet()
         self._listeners = Listeners(clock)
         self._marks: dict[str, Mark] = {}
         # Keyed by what is done as well: a mark that follows a clearing must not hide it.
-        self._pending: dict[tuple[str, bool], Mark | _Clear] = {}
+        self._pending: dict[_Place, Mark | _Clear] = {}
         self._writing = False
         self._exchange = asyncio.Lock()
 
@@ -126,7 +134,8 @@ class Marks:
         self._marks.pop(field, None)
         self._pending.pop((field, False), None)
         self._pending.pop((field, True), None)
-        self._pend(field, _Clear(scope, subject, by, before_s))
+        ends_disabled = old is None or old.kind is MarkKind.DISABLED
+        self._pend(field, _Clear(scope, subject, by, before_s, ends_disabled))
         if old is not None:
             self._listeners.tell()
 
@@ -158,19 +167,29 @@ class Marks:
     async def flush(self) -> None:
         """Raises RedisUnavailable, and then everything stays pending."""
         while self._pending:
-            batch = list(self._pending.items())[:_MOST_AT_ONCE]
+            batch = _together(self._pending)
             async with self._exchange:
                 now_s = self._clock.wall_s()
-                told = await self._change([word for (at, _), change in batch for word in _words(at, change, now_s)])
+                words = [_words(at, change, now_s) for (at, _), change in batch]
+                deed = words[0][-1] if _is_deed(batch[0][1]) else b""
+                told = await self._change([word for each in words for word in each], deed)
                 for key, change in batch:
                     if self._pending.get(key) is change:
                         del self._pending[key]
                 self._take(told)
 
-    async def _change(self, words: list[str | bytes]) -> bytes:
-        keys = self._redis.keys
-        arguments = [keys.mark_changes, self._clock.wall_s(), *words]
-        return bytes(await self._redis.script("marks", [keys.marks, keys.audit], arguments))
+    async def _change(self, words: list[str | bytes], deed: bytes = b"") -> bytes:
+        async def run(link: Words) -> tuple[bytes, bytes]:
+            keys = self._redis.keys
+            names = [keys.marks, keys.audit, keys.audit_head]
+            arguments = [keys.mark_changes, self._clock.wall_s(), *link, *words]
+            outcome, *found = await self._redis.script("marks", names, arguments)
+            if outcome == b"moved":
+                raise MovedError
+            told, *entry_id = found
+            return entry_id[0] if entry_id else b"", bytes(told)
+
+        return await self._audit.append(deed, run, _LINK_TRIES) if deed else (await run(NO_LINK))[1]
 
     # ---- from Redis
 
@@ -241,7 +260,18 @@ def _mark(text: bytes) -> Mark | None:
         return None
 
 
-def _words(field: str, change: Mark | _Clear, now_s: float) -> tuple[str | bytes, ...]:
+def _together(pending: Mapping[_Place, Mark | _Clear]) -> list[tuple[_Place, Mark | _Clear]]:
+    """What the next call of the script writes: a deed goes alone, because it is a link of the audit's chain."""
+    first = list(islice(pending.items(), _MOST_AT_ONCE))
+    usual = list(takewhile(lambda item: not _is_deed(item[1]), first))
+    return usual or first[:1]
+
+
+def _is_deed(change: Mark | _Clear) -> bool:
+    return change.ends_disabled if isinstance(change, _Clear) else change.kind is MarkKind.DISABLED
+
+
+def _words(field: str, change: Mark | _Clear, now_s: float) -> tuple[str, str, str | bytes, bytes]:
     """Only what concerns a disabled key is a deed for the audit: the rest comes and goes with the traffic."""
     if isinstance(change, _Clear):
         deed = _deed(change.subject, change.by, "clear", MarkKind.DISABLED, "", now_s)

@@ -100,9 +100,16 @@ class Pool:
         self._renew()
 
     def take_facts(self, facts: Mapping[str, KeyFacts]) -> None:
-        """All that probes have learnt, by key."""
+        """All that probes have learnt, by key. Most of them find what was known before: then nothing is made anew."""
         self._facts = facts
-        self._renew()
+        news = [key for key in self._keys.values() if key.facts is not facts.get(key.id)]
+        before = [(key.account, key.workspace) for key in news]
+        for key in news:
+            self._learn(key)
+        if before != [(key.account, key.workspace) for key in news]:
+            self._renew()
+        elif self.strategy is Strategy.MOST_CREDIT or any(key.max_day_nano is not None for key in news):
+            self._gates.touch()
 
     def take_marks(self, marks: Iterable[Mark]) -> None:
         """All marks in force, in place of those before. A key whose mark is gone gets one call first.
@@ -120,8 +127,7 @@ class Pool:
         """Puts in order what follows from records and facts."""
         keys = list(self._keys.values())
         for key in keys:
-            facts = self._facts.get(key.id)
-            key.learn(self._by_hand.get(key.id) or (facts.account if facts else ""), facts)
+            self._learn(key)
         self._chooser.follow(keys)
         self._ruled = any(key.ruled for key in keys)
         self._capped = any(key.capped for key in keys)
@@ -130,9 +136,13 @@ class Pool:
         self._gates.touch()
         self._warn(keys)
 
+    def _learn(self, key: PoolKey) -> None:
+        facts = self._facts.get(key.id)
+        key.learn(self._by_hand.get(key.id) or (facts.account if facts else ""), facts)
+
     def _warn(self, keys: list[PoolKey]) -> None:
         warning = shared_limits("" if key.account.startswith("key:") else key.account for key in keys)
-        if warning and warning != self.warning:
+        if warning and not self.warning:  # while a thousand keys are probed, it changes with each of them
             log.warning("openrouter accounts shared", extra={"detail": warning})
         self.warning = warning
 

@@ -85,6 +85,7 @@ class PoolKey:
         "_passed",
         "account",
         "credit_nano",
+        "facts",
         "gates",
         "home",
         "id",
@@ -123,6 +124,7 @@ class PoolKey:
         self.max_day_nano: int | None = None
         self.per_minute: PerMinute | None = None
         self.spending = Spending()
+        self.facts: KeyFacts | None = None
         self.probed_at = 0.0
         self._authorization = b"Bearer " + secret.reveal().encode("ascii")
 
@@ -141,6 +143,7 @@ class PoolKey:
 
     def learn(self, account: str, facts: KeyFacts | None) -> None:
         """Takes over what is known of it. An unknown account or workspace is the key's own."""
+        self.facts = facts
         own = f"key:{self.id}"
         self.account = account or own
         self.workspace = (facts.workspace if facts else "") or own

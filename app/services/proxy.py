@@ -137,8 +137,6 @@ class Proxy:
     async def _shape(self, call: Call, body: bytes) -> bytes:
         """The body as it goes on: what terms write into it, and names that are the client's own."""
         policy = call.terms.policy
-        if (own := policy.own_route(call.route)) is not None:
-            call.route = own
         form = call.form
         if form is None:
             form = call.form = self.form(call.terms, call.method, call.route, call.query, call.headers)
@@ -149,11 +147,13 @@ class Proxy:
         call.ask = shaped.ask
         call.wrote += shaped.wrote
         for claim in shaped.claims:
-            await self._own(call, claim.kind, claim.id)
+            # They live in one workspace: where the first one was made, there the call has to go.
+            owner = await self._own(call, claim.kind, claim.id)
+            call.bound_to = call.bound_to or owner
         return shaped.body
 
     async def _run(self, call: Call, caller: Caller, body: bytes) -> None:
-        owner = await self._own(call, call.route.owned, call.route.object_id) if call.route.owned else None
+        owner = await self._owner(call) if call.route.owned else call.bound_to
         form = call.form or self.form(call.terms, call.method, call.route, call.query, call.headers)
         wanted = self._wanted(call, form)
         began_s = self._clock.monotonic_s()
@@ -274,6 +274,21 @@ class Proxy:
             pin_key=form.caches,
             client_id=call.client.id,
         )
+
+    async def _owner(self, call: Call) -> Owner:
+        """The owner of the object that the path names, by the name that is sent or by the client's own name for it."""
+        own = call.terms.policy.own_route(call.route)
+        if own is None:
+            return await self._own(call, call.route.owned, call.route.object_id)
+        try:
+            return await self._own(call, call.route.owned, call.route.object_id)
+        except GatewayError as error:
+            if error.status != 404:
+                raise
+        owner = await self._own(call, own.owned, own.object_id)
+        call.route = own
+        call.form = self.form(call.terms, call.method, own, call.query, call.headers)
+        return owner
 
     async def _own(self, call: Call, kind: str, object_id: str) -> Owner:
         """The owner of an object that the call names; an object of somebody else does not exist for this caller."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,23 +17,28 @@ from app.core.clock import Clock
 from app.core.commit_log import CommitLog, LogFull
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.core.tasks import TaskSet
-from app.models.ledger import CostKind, Entry
 from app.models.usage import Usage
-from app.services.books import with_usage
+from app.services.ledger import Ledger
+from app.services.ledger_filter import Filter
 from app.services.limits import Limits
-from app.services.settle_records import Closed, Named, Sent, cut_off, entry_packed, packed, unpacked, unproven
+from app.services.settle_records import Closed, OpenCall, entry_packed, open_calls, packed, priced
 from app.services.settlement import Parcel, Shipper
 from app.services.settler import Settler
 from app.services.signs_of_life import SignsOfLife
+from app.services.usage import tokens_charged
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 30.0
 _RETRY_S: Final = 1.0
+_CONFIRM_EVERY_S: Final = 5.0
 
 
 class Recovery:
-    """Looks for orphans at the start and every half a minute: another process on this folder may die while we live."""
+    """Looks for orphans at the start and every half a minute: another process on this folder may die while we live.
+
+    `ledger` proves which calls were booked before their last record was lost, as by a power cut.
+    """
 
     def __init__(
         self,
@@ -40,6 +48,7 @@ class Recovery:
         settler: Settler,
         clock: Clock,
         known: Callable[[str], bool],
+        ledger: Ledger | None = None,
     ) -> None:
         self._folder = folder / "journal"
         self._limits = limits
@@ -47,8 +56,14 @@ class Recovery:
         self._settler = settler
         self._clock = clock
         self._known = known
+        self._ledger = ledger
         self._tasks = TaskSet()
         self._taken: set[_Estate] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many journals of others are not yet done with."""
+        return len(self._taken)
 
     def start(self) -> None:
         self._tasks.spawn(self._look_on(), "books: look for orphans")
@@ -62,13 +77,24 @@ class Recovery:
     async def _look_on(self) -> None:
         while True:
             try:
-                for journal in await asyncio.to_thread(CommitLog.orphans, self._folder, clock=self._clock):
-                    estate = _Estate(journal, self._limits, self._signs, self._settler, self._clock, self._known)
-                    self._taken.add(estate)
-                    self._tasks.spawn(self._end(estate), "books: close an orphan")
+                await self._look()
             except OSError as error:
                 log.error("journals cannot be read", extra={"errno": error.errno})  # noqa: TRY400 - no frames
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        orphans = partial(CommitLog.orphans, self._folder, clock=self._clock)
+        looking = asyncio.get_running_loop().run_in_executor(None, orphans)
+        try:
+            found = await asyncio.shield(looking)
+        except asyncio.CancelledError:
+            for journal in await looking:  # ours by now, whether we want them or not
+                journal.close()
+            raise
+        for journal in found:
+            estate = _Estate(journal, self._limits, self._signs, self._settler, self._clock, self._known, self._ledger)
+            self._taken.add(estate)
+            self._tasks.spawn(self._end(estate), "books: close an orphan")
 
     async def _end(self, estate: _Estate) -> None:
         while True:
@@ -92,6 +118,7 @@ class _Estate:
         settler: Settler,
         clock: Clock,
         known: Callable[[str], bool],
+        ledger: Ledger | None,
     ) -> None:
         self._journal = journal
         self._limits = limits
@@ -99,77 +126,92 @@ class _Estate:
         self._settler = settler
         self._clock = clock
         self._known = known
+        self._ledger = ledger
         self._shipper: Shipper | None = None
+        self._open: deque[OpenCall] = deque()
         self._asked = 0
-        self._answered = asyncio.Event()
+        self._answers: deque[tuple[OpenCall, Usage | None]] = deque()
+        self._news = asyncio.Event()
 
     async def end(self) -> None:
-        """Returns when all of it is booked, and the journal gone. Raises RedisUnavailable, and can be called again."""
+        """Returns when all of it is booked, and the journal gone. Can be called again after it has raised
+        RedisUnavailable, RedisReplyError or LogFull.
+        """
         journal = self._journal
         await self._signs.keep(journal.id)
+        if self._shipper is None:
+            self._shipper = await self._take_stock()
         shipper = self._shipper
-        if shipper is None:
-            booked = await self._limits.mark_of(journal.id)
-            journal.advance(booked)
-            shipper = self._shipper = Shipper(journal, self._limits, self._clock, self._known, booked=booked)
-            # First what is written: entries that follow take their place behind it.
-            shipper.catch_up()
-            self._close_open_calls(shipper)
-        await self._answered.wait()
+        await self._close_calls(shipper)
         await shipper.done()
+        # A Redis that fails over may still lose what it has booked.
+        while await shipper.confirm() < shipper.booked or not shipper.idle:  # noqa: ASYNC110 - Redis is asked
+            await asyncio.sleep(_CONFIRM_EVERY_S)
         await shipper.close()
-        await self._limits.forget_journal(journal.id)
         self._signs.let_go(journal.id)
+        # First the journal, then its mark: a journal without one would be booked all over again.
         await asyncio.to_thread(journal.remove)
-        log.info("journal of a dead worker booked", extra={"journal": journal.id})
+        with contextlib.suppress(RedisUnavailable, RedisReplyError):
+            await self._limits.forget_journal(journal.id)
+        log.info("orphaned journal booked", extra={"journal": journal.id})
 
     async def close(self) -> None:
         if self._shipper is not None:
             await self._shipper.close()
         await asyncio.to_thread(self._journal.close)
 
-    def _close_open_calls(self, shipper: Shipper) -> None:
-        sent: dict[int, Sent] = {}
-        names: dict[int, str] = {}
-        for _, text in self._journal.read():
-            record = unpacked(text)
-            if isinstance(record, Sent):
-                sent[record.number] = record
-            elif isinstance(record, Named):
-                names[record.number] = record.generation_id
-            elif isinstance(record, Closed):
-                sent.pop(record.number, None)
-        if sent:
-            log.warning("calls were cut off", extra={"journal": self._journal.id, "calls": len(sent)})
-        for record in sent.values():
-            self._close_call(shipper, record, names.get(record.number, ""))
-        self._note_answers()
+    async def _take_stock(self) -> Shipper:
+        journal = self._journal
+        booked = await self._limits.mark_of(journal.id)
+        found = await asyncio.to_thread(self._read)
+        known = await self._booked_of(found) if booked else set()
+        self._open.extend(call for call in found if call.entry.id not in known)
+        if found:
+            log.warning("calls were cut off", extra={"journal": journal.id, "calls": len(self._open)})
+        journal.advance(booked)
+        shipper = Shipper(journal, self._limits, self._clock, self._known, booked=booked)
+        # First what is written: entries that follow take their place behind it.
+        shipper.catch_up()
+        return shipper
 
-    def _note_answers(self) -> None:
-        if not self._asked:
-            self._answered.set()
+    def _read(self) -> list[OpenCall]:
+        return open_calls(self._journal.id, (text for _, text in self._journal.read()))
 
-    def _close_call(self, shipper: Shipper, sent: Sent, generation_id: str) -> None:
-        entry = cut_off(self._journal.id, sent, generation_id)
-        if sent.held:
-            self._limits.ended(str(sent.number), self._journal.id)
-        if not generation_id:
-            self._book(shipper, sent, unproven(entry, (sent.input_tokens, sent.output_tokens)))
-            return
-        self._asked += 1
+    async def _booked_of(self, calls: list[OpenCall]) -> set[str]:
+        """Which of these are in the ledger all the same: their last record was lost after it was booked."""
+        if not calls or self._ledger is None:
+            return set()
+        ids = {call.entry.id for call in calls}
+        since = Filter(since_s=min(call.entry.at_s for call in calls))
+        return {line.entry.id async for line in self._ledger.lines(since) if line.entry.id in ids}
 
-        def found(usage: Usage | None) -> None:
-            self._asked -= 1
-            if usage is None:
-                self._book(shipper, sent, unproven(entry, (sent.input_tokens, sent.output_tokens)))
+    async def _close_calls(self, shipper: Shipper) -> None:
+        """Calls whose cost can be asked for are, the others are charged what they have reserved."""
+        while self._open:
+            call = self._open.popleft()
+            if call.held:
+                self._limits.ended(str(call.number), self._journal.id)
+            if call.generation_id:
+                self._asked += 1
+                self._settler.ask(call.key_id, call.generation_id, partial(self._answered, call))
             else:
-                looked_up = msgspec.structs.replace(with_usage(entry, usage), cost_kind=CostKind.LOOKED_UP)
-                self._book(shipper, sent, looked_up)
-            self._note_answers()
+                self._answers.append((call, None))
+        while self._answers or self._asked:
+            while self._answers:
+                self._book(shipper, *self._answers[0])
+                self._answers.popleft()
+            if self._asked:
+                await self._news.wait()
+                self._news.clear()
 
-        self._settler.ask(sent.key_id, generation_id, found)
+    def _answered(self, call: OpenCall, usage: Usage | None) -> None:
+        self._asked -= 1
+        self._answers.append((call, usage))
+        self._news.set()
 
-    def _book(self, shipper: Shipper, sent: Sent, entry: Entry) -> None:
-        closed = Closed(sent.number, msgspec.Raw(entry_packed(entry)), sent.held, sent.spenders)
+    def _book(self, shipper: Shipper, call: OpenCall, usage: Usage | None) -> None:
+        entry = priced(call.entry, usage, call.tokens)
+        doubtful = tokens_charged(usage, *call.tokens) if usage is not None and usage.flags else (0, 0)
+        closed = Closed(call.number, msgspec.Raw(entry_packed(entry)), call.held, call.spenders, *doubtful)
         sequence = self._journal.append(packed(closed))
-        shipper.ship(Parcel(sequence, closed, entry), soon=sent.held)
+        shipper.ship(Parcel(sequence, closed, entry), soon=call.held)

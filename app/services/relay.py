@@ -13,7 +13,7 @@ from app.models.exchange import Outcome
 from app.services import answers
 from app.services.accounting import Accounting
 from app.services.attempt import Begun, Whole
-from app.services.call import Call, Caller, Fields
+from app.services.call import Call, Caller
 from app.services.cleaning import Cleaner, NoCleaner
 from app.services.object_ids import ObjectWatch, watch_for
 from app.services.owners import Owner, Owners
@@ -46,7 +46,7 @@ class Relay:
         answer, told = begun.answer, begun.told
         try:
             call.status = answer.status
-            self._note_generation(call, told, key_id)
+            self._note_generation(call, key_id)
             self._accounting.answered(call, told)
             if self._accounting.waits:
                 await self._accounting.proven()
@@ -71,8 +71,7 @@ class Relay:
         call.status = status
         if call.kept is not None:
             call.kept += body[:_MOST_KEPT]
-        if not call.generation_id:
-            self._note_generation(call, whole.told, key_id)
+        self._note_generation(call, key_id)
         content_type = whole.told.get(b"content-type", b"")
         if call.route.inference and status < 300:
             call.scanner, cleaner = answers.followers(content_type)
@@ -158,9 +157,8 @@ class Relay:
         for one in made:
             await self._owners.mark_now(one.kind, one.id, Owner(call.client.id, call.tries[-1].key_id))
 
-    def _note_generation(self, call: Call, told: Fields, key_id: str) -> None:
-        if generation_id := told.get(b"x-generation-id"):
-            call.generation_id = generation_id.decode("ascii", "replace")
+    def _note_generation(self, call: Call, key_id: str) -> None:
+        if call.generation_id:
             self._owners.mark("generation", call.generation_id, Owner(call.client.id, key_id))
 
     def _head(self, call: Call, received: Pairs, head: Begun | Whole, key_id: str) -> Pairs:

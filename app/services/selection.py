@@ -71,7 +71,8 @@ class Group(Generic[C]):
     def __init__(self, keys: Sequence[C]) -> None:
         self.keys = keys
         self.count = len(keys)
-        weights = [key.weight for key in keys]
+        # Most accounts have one key, and there may be a thousand of them.
+        weights: Sequence[int] = [key.weight for key in keys] if self.count > 1 else (1,)
         self.even = min(weights) == max(weights)
         self.sums: Sequence[int] = () if self.even else list(accumulate(weights))
         self.turn = -1
@@ -151,9 +152,14 @@ class _Draws(Generic[C]):
         return best
 
     def in_turn(self, group: Group[C]) -> C:
-        # Not from the first one on: groups are made anew whenever a key comes or goes.
-        group.turn = int(self._dice() * group.count) if group.turn < 0 else (group.turn + 1) % group.count
+        group.turn = self._resumed(group) if group.turn < 0 else (group.turn + 1) % group.count
         return group.keys[group.turn]
+
+    def _resumed(self, group: Group[C]) -> int:
+        """After the key that served last: groups are made anew whenever something changes, which must not show."""
+        last = max(range(group.count), key=lambda place: group.keys[place].turn)
+        # Workers that start together do not all begin with the first one.
+        return (last + 1) % group.count if group.keys[last].turn else int(self._dice() * group.count)
 
 
 def _freer(first: C, second: C, *, even: bool) -> C:

@@ -15,11 +15,13 @@ import msgspec
 from app.core.clock import Clock
 from app.core.redis import RedisManager
 from app.core.tasks import TaskSet
-from app.services.key_store import Deed
+from app.services.audit import Audit, MovedError, Words
+from app.services.audit_chain import Deed
 
 log = logging.getLogger(__name__)
 
 _ANY_REVISION: Final = "*"
+_ANY_STORE: Final = ""
 
 
 class Switch(StrEnum):
@@ -33,6 +35,7 @@ class Switches:
 
     def __init__(self, redis: RedisManager, clock: Clock) -> None:
         self._redis = redis
+        self._audit = Audit(redis)
         self._clock = clock
         self._tasks = TaskSet()
         self._values: dict[str, str] = {}
@@ -67,10 +70,18 @@ class Switches:
             before=self._values.get(switch, ""),
             after=value or "",
         )
-        names = [keys.settings, keys.settings_version, keys.audit]
         text = b"" if value is None else msgspec.json.encode(value)
-        words = [switch, _ANY_REVISION, text, msgspec.json.encode(deed), keys.setting_changes, "setting"]
-        await self._redis.script("change", names, words)
+        entry = msgspec.json.encode(deed)
+
+        async def run(link: Words) -> tuple[bytes, None]:
+            names = [keys.settings, keys.settings_version, keys.audit, keys.store_mark, keys.audit_head]
+            words = [switch, _ANY_REVISION, text, entry, keys.setting_changes, "setting", _ANY_STORE, *link]
+            outcome, _, _, *noted = await self._redis.script("change", names, words)
+            if outcome == b"moved":
+                raise MovedError
+            return noted[0] if noted else b"", None
+
+        await self._audit.append(entry, run)
         await self._reload()
         log.info("setting was switched", extra={"setting": switch, "value": value or "", "by": by})
 

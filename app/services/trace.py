@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Protocol
 
 from app.models.lease import Skipped
-from app.services.call import Try
 
 _MOST_NAMED = 8
 
 
-def trace_line(tries: Iterable[Try], skipped: Iterable[Skipped], strategy: str) -> bytes:
+class KeyAsked(Protocol):
+    """One try of a call, seen from here."""
+
+    @property
+    def masked(self) -> str: ...
+
+    @property
+    def result(self) -> str: ...
+
+
+def trace_line(tries: Iterable[KeyAsked], skipped: Iterable[Skipped], strategy: str) -> bytes:
     """`strategy=balanced; tried=sk-or-v1-0e6...1c96 429 free_daily, …; skipped=…`. Keys show only their masks."""
     tried = ", ".join(f"{one.masked} {one.result}" for one in tries)
     passed = [f"{one.masked} {one.reason}{_until(one.until_s)}" for one in skipped]

@@ -34,8 +34,9 @@ local last_event_tail = '","provider":"Bench","model":"bench/stream","object":"c
 local key = '{"data":{"label":"sk-or-v1-ben...nch","limit":null,"limit_remaining":null,"limit_reset":null,'
     .. '"include_byok_in_limit":false,"usage":0,"usage_daily":0,"usage_weekly":0,"usage_monthly":0,"byok_usage":0,'
     .. '"byok_usage_daily":0,"byok_usage_weekly":0,"byok_usage_monthly":0,"is_free_tier":false,'
-    .. '"is_management_key":false,"is_provisioning_key":false,"expires_at":null,"creator_user_id":"user_bench",'
-    .. '"organization_id":null,"rate_limit":{"requests":-1,"interval":"10s","note":"deprecated"}}}'
+    .. '"is_management_key":false,"is_provisioning_key":false,"expires_at":null,"creator_user_id":"user_'
+
+local key_tail = '","organization_id":null,"rate_limit":{"requests":-1,"interval":"10s","note":"deprecated"}}}'
 
 local function begin(id)
     local headers = ngx.header
@@ -75,7 +76,9 @@ function upstream.chat()
 end
 
 function upstream.key()
-    ngx.print(key)
+    -- Keys that begin alike belong to one account.
+    local account = string.match(ngx.var.http_authorization or "", "sk%-or%-v1%-(%x%x%x%x%x%x%x%x)")
+    ngx.print(key, account or "bench", key_tail)
 end
 
 return upstream

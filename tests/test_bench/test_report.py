@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from bench.load import body, complete
+from bench.__main__ import pool_rows
+from bench.load import body, complete, wrk_script
 from bench.machine import parse_cpu_model, parse_version
+from bench.measure import Figures
 from bench.proc import Stat, parse_kb, parse_stat, tree
 from bench.report import Aim, absolute, added, changed, compared, document, missing, parse_wrk, ratio, spread, table
+from bench.rig import Contestant, openrouter_keys
 
 WRK = """Running 4s test @ http://127.0.0.1:40001/v1/chat/completions
   1 threads and 64 connections
@@ -93,6 +96,8 @@ def test_spread_shows_the_range_only_where_there_is_one() -> None:
         (absolute("ms", [0.0], [0.36], Aim(0.35, at_most=True, text=""), "ms", 2), "**not met**", "0.36 ms"),
         (changed("crowd", [100.0], [104.0], [25.0], Aim(5.0, at_most=True, text="")), "met", "+4.0 %"),
         (changed("crowd", [100.0], [90.0], [25.0], Aim(5.0, at_most=True, text="")), "met", "-10.0 %"),
+        (changed("keys", [200.0], [191.0], [], Aim(-5.0, at_most=False, text="")), "met", "-4.5 %"),
+        (changed("keys", [200.0], [189.0], [], Aim(-5.0, at_most=False, text="")), "**not met**", "-5.5 %"),
         (missing("crowd", AT_MOST_4), "not measured", "-"),
     ],
 )
@@ -131,3 +136,36 @@ def test_end_of_an_answer_is_seen(data: bytes, whole: bool) -> None:
 def test_call_has_a_usual_size() -> None:
     """The measured call is as large as a short real one."""
     assert 550 <= len(body("bench/json")) <= 750
+    assert 550 <= len(body("bench/json", "1000")) <= 750
+
+
+def test_wrk_sends_one_call_or_many_conversations() -> None:
+    """Each conversation has a call of its own, with the client's key; a single one needs no function."""
+    to = Contestant("gateway", 1, 2, key="gw_live_x")
+    single, many = wrk_script(to, 1), wrk_script(to, 3)
+    assert "function" not in single
+    assert single in many
+    assert many.count("Order 100") == 3
+    assert 'wrk.headers["Authorization"] = "Bearer gw_live_x"' in many
+
+
+@pytest.mark.parametrize("accounts", [1, 3, 6])
+def test_made_up_keys_belong_to_as_many_accounts(accounts: int) -> None:
+    """All differ, look like OpenRouter's, and begin alike where they belong together."""
+    keys = openrouter_keys(6, accounts=accounts)
+    assert len(set(keys)) == 6
+    assert {len(key) for key in keys} == {73}
+    assert len({key[9:17] for key in keys}) == accounts
+
+
+def test_pools_are_compared_with_each_other() -> None:
+    """Many keys against few, round by round; what was not measured is said."""
+    figures = Figures()
+    assert [row.verdict for row in pool_rows(figures)] == ["not measured"] * 3
+    for name, per_s, cpu_us in (("gateway-3-keys", 4000.0, 200.0), ("gateway-1000-keys", 3900.0, 206.0)):
+        for conversations in (8, 256):
+            contestant = Contestant(f"{name}-{conversations}", 1, 2)
+            figures.add("requests", contestant, per_s)
+            figures.add("cpu", contestant, cpu_us)
+    assert [row.judged_text for row in pool_rows(figures)] == ["-2.5 %", "+3.0 %", "+3.0 %"]
+    assert {row.verdict for row in pool_rows(figures)} == {"met"}

@@ -24,6 +24,8 @@ class StreamLoad:
     clients: int
     done: int = 0
     running: int = 0
+    headed: int = 0
+    """Streams that have begun to arrive, ever."""
     most_running: int = 0
     failures: list[str] = field(default_factory=list)
     _stopping: bool = False
@@ -57,6 +59,8 @@ class StreamLoad:
             said = await reader.readuntil(b"\r\n\r\n")
             if b" 200 " not in said.partition(b"\r\n")[0] or b"chunked" not in said.lower():
                 raise EOFError
+            await reader.readuntil(b"data: ")
+            self.headed += 1
             answer = await reader.readuntil(_END)
         finally:
             self.running -= 1

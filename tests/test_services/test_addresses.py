@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.services.addresses import Networks, client_address
@@ -70,6 +70,7 @@ def test_memory_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert not Networks([])
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=5), st.sampled_from(["10.1.1.1", "192.0.2.7", "x"]))
 def test_any_header_gives_an_address_or_nothing(hops: list[str], peer: str) -> None:
     """Nothing that stands in the header raises."""

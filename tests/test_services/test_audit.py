@@ -14,10 +14,14 @@ from app.core.clock import SystemClock
 from app.core.redis import RedisManager, RedisOptions
 from app.models.keys import ClientKey
 from app.models.limits import Group
+from app.models.marks import Mark, MarkKind, Scope
+from app.models.renewal import Entry, Kind, Step
 from app.services import audit
-from app.services.audit import Audit
+from app.services.audit import NO_LINK, Audit, MovedError, Words
 from app.services.audit_chain import Break, Deed, Flaw
+from app.services.journal import Journal
 from app.services.key_store import ConflictError, KeyStore
+from app.services.marks import FOREVER_S, Marks, clear_mark
 from app.services.switches import Switch, Switches
 from tests.redis_server import RedisServer
 from tests.test_core.test_redis import cluster
@@ -52,8 +56,80 @@ async def chained(server: RedisServer) -> AsyncIterator[tuple[RedisManager, Audi
         yield redis, store.audit, ids
 
 
+def disabled(subject: str) -> Mark:
+    return Mark(scope=Scope.KEY, subject=subject, kind=MarkKind.DISABLED, until_s=FOREVER_S, reason="unknown", at_s=1.0)
+
+
+async def test_every_deed_is_a_link(redis_server: RedisServer) -> None:
+    """Changes of records, switches, marks that disable or are cleared, and the steps of renewals: none is loose."""
+    async with manager(redis_server) as redis:
+        store, marks, journal = KeyStore(redis), Marks(redis, SystemClock()), Journal(redis)
+        await store.clients.put(client(1), DEED)
+        await Switches(redis, SystemClock()).set(Switch.STRATEGY, "tiers", by="ann")
+        cool = msgspec.structs.replace(disabled("cool"), kind=MarkKind.COOL)
+        marks.put([cool, disabled("a"), disabled("b")])
+        marks.clear(Scope.KEY, "cool", "probe")
+        await marks.flush()
+        await clear_mark(redis, SystemClock(), Scope.KEY, "a", "ann")
+        await clear_mark(redis, SystemClock(), Scope.KEY, "unknown", "ann")
+        entry = await journal.entries.put(Entry(kind=Kind.RENEW, step=Step.CREATE, key="old"), DEED)
+        await journal.entries.put(msgspec.structs.replace(entry, step=Step.GUARD))
+        with pytest.raises(ConflictError):
+            await journal.entries.put(entry, DEED)
+        await store.clients.put(client(2), DEED)
+        await marks.close()
+
+        check = await store.audit.verify()
+
+        assert check.intact
+        assert (check.links, check.sealed, check.open) == (7, 0, 0)
+        deeds = [noted.deed.deed async for noted in store.audit.entries() if noted.deed]
+        assert deeds[::-1] == ["create", "switch", "mark", "mark", "clear", "create", "create"]
+
+
+async def test_a_mark_that_others_knew_better_is_noted_all_the_same(redis_server: RedisServer) -> None:
+    """This worker takes it for a cool one and sends no link along; the next one seals the entry."""
+    async with manager(redis_server) as redis:
+        one, other, store = Marks(redis, SystemClock()), Marks(redis, SystemClock()), KeyStore(redis)
+        one.put([msgspec.structs.replace(disabled("a"), kind=MarkKind.COOL)])
+        await one.flush()
+        other.put([disabled("a")])
+        await other.flush()
+        one.clear(Scope.KEY, "a", "ann")
+        await one.flush()
+        check = await store.audit.verify()
+        assert (check.intact, check.links, check.open) == (True, 1, 1)
+        await store.clients.put(client(1), DEED)
+        check = await store.audit.verify()
+        assert (check.intact, check.links, check.sealed) == (True, 2, 1)
+        await one.close()
+        await other.close()
+
+
+async def test_a_busy_audit_holds_nothing_up(redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Where somebody is faster every time, the deed is done and noted without a link."""
+    async with manager(redis_server) as redis:
+        store = KeyStore(redis)
+        await store.clients.put(client(1), DEED)
+        tried: list[Words] = []
+
+        async def run(link: Words) -> tuple[bytes, str]:
+            tried.append(link)
+            if link != NO_LINK:
+                raise MovedError
+            await loose(redis)
+            return b"", "done"
+
+        assert await store.audit.append(b"{}", run, tries=3) == "done"
+        assert len(tried) == 4
+        assert "audit is busy" in caplog.text
+        await store.clients.put(client(2), DEED)
+        check = await store.audit.verify()
+        assert (check.intact, check.links, check.sealed) == (True, 2, 1)
+
+
 async def test_links_and_entries_in_passing_are_one_chain(redis_server: RedisServer) -> None:
-    """Every change is a link; what switches, marks and renewals note is sealed by the next one."""
+    """What stands between two links without being one is sealed by the second."""
     async with manager(redis_server) as redis:
         await loose(redis, "before the chain")
         store = KeyStore(redis)
@@ -67,9 +143,9 @@ async def test_links_and_entries_in_passing_are_one_chain(redis_server: RedisSer
         check = await store.audit.verify()
 
         assert check.intact
-        assert (check.before, check.links, check.sealed, check.open) == (1, 2, 2, 1)
+        assert (check.before, check.links, check.sealed, check.open) == (1, 3, 1, 1)
         listed = [noted async for noted in store.audit.entries()]
-        assert [noted.linked for noted in listed] == [False, True, False, False, True, False]
+        assert [noted.linked for noted in listed] == [False, True, False, True, True, False]
         assert [noted.deed.by for noted in listed if noted.deed] == ["test", "test", "test", "ann", "test", "test"]
 
 

@@ -45,6 +45,9 @@ def test_words_are_read(words: str, limit: Limit) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("usd/month=25;models=a;models=b", "once"),
+        ("usd/month=25;raise=30@999999w", "before the year 10000"),
+        ("usd/month=25;raise=30@9999-12-31T23:59:59-12:00", "before the year 10000"),
         ("", "no size"),
         ("usd/month", "no size"),
         ("usd=5", "the span follows"),
@@ -80,7 +83,7 @@ def test_what_does_not_fit_is_refused(words: str, said: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"size": 1.5}, {"size": True}, {"raised_to": 99}, {"raised_until": 5.0},
-     {"raised_to": 99, "raised_until": float("inf")}, {"span": Span.NOW}],
+     {"raised_to": 99, "raised_until": float("inf")}, {"raised_to": 99, "raised_until": -1.0}, {"span": Span.NOW}],
 )  # fmt: skip
 def test_limits_that_are_not_written_are_checked_too(change: dict[str, object]) -> None:
     """Programs hand them in as facts."""

@@ -409,6 +409,37 @@ def test_affinity_leads_to_one_account() -> None:
     assert not rig.pool.sticky
 
 
+def test_a_probe_that_finds_money_is_followed() -> None:
+    """Whoever has become the richest is next, without anything else having changed."""
+    rig = Rig("a", "b", strategy=Strategy.MOST_CREDIT)
+    facts = {name: KeyFacts(id=name, probed_at=1, limit_remaining_nano=9) for name in "ab"}
+    facts["a"] = KeyFacts(id="a", probed_at=1, limit_remaining_nano=10)
+    rig.pool.take_facts(facts)
+    assert rig.pool.lease() is rig.key("a")
+    rig.pool.take_facts(facts | {"b": KeyFacts(id="b", probed_at=2, limit_remaining_nano=11)})
+    assert rig.pool.lease() is rig.key("b")
+
+
+def test_a_probe_that_finds_the_day_spent_is_followed() -> None:
+    """Others have used the key; and what a later probe sees counts again."""
+    rig = Rig(record("a", max_day_nano=10), "b")
+    assert rig.ready() == {"a", "b"}
+    for at_s, nano, ready in ((START, 10, {"b"}), (START + 1, 9, {"a", "b"})):
+        rig.pool.take_facts({"a": KeyFacts(id="a", probed_at=at_s, usage_daily_nano=nano)})
+        assert rig.ready() == ready
+
+
+def test_facts_that_tell_nothing_new_change_nothing() -> None:
+    """Who belongs to whom is learnt, and forgotten when nobody knows it any more."""
+    rig = Rig("a", "b")
+    facts = {"a": KeyFacts(id="a", probed_at=1, account="org", workspace="w")}
+    for known in (facts, dict(facts), {"a": KeyFacts(id="a", probed_at=2, account="org", workspace="w")}):
+        rig.pool.take_facts(known)
+        assert (rig.key("a").account, rig.key("a").workspace) == ("org", "w")
+    rig.pool.take_facts({})
+    assert (rig.key("a").account, rig.key("a").workspace) == ("key:a", "key:a")
+
+
 def test_shared_accounts_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """When it becomes known, and not at every change."""
     caplog.set_level(logging.WARNING)
@@ -418,6 +449,8 @@ def test_shared_accounts_are_told_once(caplog: pytest.LogCaptureFixture) -> None
     for _ in range(3):
         rig.pool.take_facts(facts)
     assert rig.pool.warning == "2 keys, 1 account: no extra rate limit"
+    rig.have("a", "b", record("c", account="org"))
+    assert rig.pool.warning == "3 keys, 1 account: no extra rate limit"
     assert [entry.message for entry in caplog.records] == ["openrouter accounts shared"]
 
 

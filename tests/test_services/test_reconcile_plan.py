@@ -48,9 +48,7 @@ def test_activity_is_summed_exactly() -> None:
 
 
 def unknown(number: int, nano: int) -> Entry:
-    return Entry(
-        id=f"j-{number}", request_id="r", at_s=1.0, client_id="c", cost_nano=nano, cost_kind=CostKind.UNKNOWN
-    )
+    return Entry(id=f"j-{number}", request_id="r", at_s=1.0, client_id="c", cost_nano=nano, cost_kind=CostKind.UNKNOWN)
 
 
 @given(st.lists(st.integers(0, 10**12), max_size=8), st.integers(0, 10**13))

@@ -88,6 +88,29 @@ def test_turns_are_exact(strategy: Strategy) -> None:
     assert set(serve(strategy, keys(30), 300).values()) == {10}
 
 
+@pytest.mark.parametrize("many", [2, 30])
+def test_turns_go_on_where_groups_are_made_anew(many: int) -> None:
+    """Something changes after every few calls, and yet nobody is left out or served twice in a round."""
+    pick = picker(Strategy.ROUND_ROBIN, random.Random(7).random)
+    pool = keys(many)
+    group = Group(pool)
+    used: Counter[str] = Counter()
+    for turn in range(1, 10 * many + 1):
+        if turn % 7 == 0:
+            group = Group(pool)
+        key = pick(group)
+        key.turn = turn
+        used[key.id] += 1
+    assert set(used.values()) == {10}
+
+
+def test_workers_do_not_begin_with_the_same_key() -> None:
+    """Where none has served yet, the dice say which one is first."""
+    pool = keys(100)
+    first = {picker(Strategy.ROUND_ROBIN, random.Random(seed).random)(Group(pool)).id for seed in range(8)}
+    assert len(first) > 5
+
+
 def test_least_used_and_least_recent_look_at_the_past() -> None:
     """One at how often, one at when."""
     pool = [Key("often", leases=9, turn=1), Key("late", leases=1, turn=9)]

@@ -1,19 +1,23 @@
 -- Lets calls in, or not: each fits into all of its limits and is counted in all of them, or it is counted in none.
 -- KEYS: the holds of the worker that asks; every other name shares its slot and stands in the checks
--- ARGV[1], msgpack: {now in seconds or 0 for this server's clock, forms, calls}
+-- ARGV[1], msgpack: {now in seconds or 0 for this server's clock, until when it counts or 0, forms, calls}
 --   form: a list of checks, each {kind, name, size, shadow, ...}
 --     kind 1, a sliding window: ... unit (1 calls, 2 tokens, 3 input, 4 output), parts, seconds of a part
 --     kind 2, money: ... the name of what is held, its life in seconds, whether `name` is written here alone (0, 1)
 --     kind 3, running calls
 --   call: {form (from 1), hold, nano-dollars, input tokens, output tokens, least nano-dollars (0: no less than asked)}
--- Gives msgpack, for each call {granted nano-dollars or -1, failed check or 0, when it fits (seconds) or 0, shadow checks
--- that it would have failed (bits), what is used of each check}.
+-- Gives msgpack: {now, for each call {granted nano-dollars or -1, failed check or 0, in how many seconds it fits or 0,
+-- shadow checks that it would have failed, what is used of each check}}; no calls where it comes too late: whoever asked
+-- has given up by then, and may have ended what would be held now.
 local RATE, MONEY, RUNNING = 1, 2, 3
 local asked = cmsgpack.unpack(ARGV[1])
-local now, forms, calls = asked[1], asked[2], asked[3]
+local now, latest, forms, calls = asked[1], asked[2], asked[3], asked[4]
 if now == 0 then
     local time = redis.call('TIME')
     now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+if latest > 0 and now > latest then
+    return cmsgpack.pack({now, {}})
 end
 
 local windows, numbers, added, lives, holds, order = {}, {}, {}, {}, {}, {}
@@ -57,29 +61,29 @@ local function add(name, amount, life)
     lives[name] = life
 end
 
-local function fits_at(found, check, amount)
+local function fits_in(found, check, amount)
     local parts = {}
     for part in pairs(found.counts) do parts[#parts + 1] = part end
     table.sort(parts)
     local left = found.used
     for _, part in ipairs(parts) do
         left = left - found.counts[part]
-        if left + amount <= check[3] then return (part + check[6] + 1) * check[7] end
+        if left + amount <= check[3] then return (part + check[6] + 1) * check[7] - now end
     end
-    return (found.part + check[6] + 1) * check[7]
+    return (found.part + check[6] + 1) * check[7] - now
 end
 
 local answers = {}
 for number_of_call, call in ipairs(calls) do
     local form, nano = forms[call[1]], call[3]
     local amounts = {1, call[4] + call[5], call[4], call[5]}
-    local failed, at, shadows, used = 0, 0, 0, {}
+    local failed, wait, shadows, used = 0, 0, {}, {}
     for i, check in ipairs(form) do
-        local fits, when
+        local fits, room
         if check[1] == RATE then
             local found = window(check)
             fits = found.used + amounts[check[5]] <= check[3]
-            if not fits then when = fits_at(found, check, amounts[check[5]]) end
+            if not fits then room = fits_in(found, check, amounts[check[5]]) end
             used[i] = found.used
         elseif check[1] == MONEY then
             used[i] = number(check[2]) + number(check[5])
@@ -94,9 +98,9 @@ for number_of_call, call in ipairs(calls) do
         end
         if not fits then
             if check[4] == 1 then
-                shadows = shadows + 2 ^ (i - 1)
+                shadows[#shadows + 1] = i
             elseif failed == 0 then
-                failed, at = i, when or 0
+                failed, wait = i, room or 0
             end
         end
     end
@@ -126,7 +130,7 @@ for number_of_call, call in ipairs(calls) do
             holds[#holds + 1] = cmsgpack.pack(held)
         end
     end
-    answers[number_of_call] = {failed == 0 and nano or -1, failed, at, shadows, used}
+    answers[number_of_call] = {failed == 0 and nano or -1, failed, wait, shadows, used}
 end
 
 for name, found in pairs(windows) do
@@ -142,4 +146,4 @@ end
 for i = 1, #holds, 1000 do
     redis.call('HSET', KEYS[1], unpack(holds, i, math.min(i + 999, #holds)))
 end
-return cmsgpack.pack(answers)
+return cmsgpack.pack({now, answers})

@@ -1,12 +1,22 @@
 -- Several changes of the marks: of two on one subject the graver stays, then the later end; those that are over count
 -- for nothing. Every worker is told what stands now.
--- KEYS: marks hash, audit stream
--- ARGV: channel, now, then groups of four: operation, field, value, audit entry ("" none)
+-- KEYS: marks hash, audit stream, head of the audit's chain
+-- ARGV: channel, now; head, last id of the audit, number, previous hash, hash, as in change.lua (number "": what is noted
+--   is no link); then groups of four: operation, field, value, audit entry ("" none). With a link there is one group.
 --   put: value is the JSON of the mark · clear: value is the latest at_s that is cleared · sweep: drops what is over
--- Gives what it tells: lines "+<JSON>" for a mark that stands, "-<field>" for none.
+-- Gives {"ok", what it tells, id of the link if one was noted}, or {"moved"} and then writes nothing. It tells lines
+-- "+<JSON>" for a mark that stands, "-<field>" for none.
 local GRAVITY = {cool = 0, check = 1, spent = 2, disabled = 3}
 local channel, now = ARGV[1], tonumber(ARGV[2])
-local news = {}
+local head, last, number, previous, hash = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local news, link = {}, nil
+
+if number ~= '' then
+    local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+    if (redis.call('GET', KEYS[3]) or '') ~= head or (newest and newest[1] or '') ~= last then
+        return {'moved'}
+    end
+end
 
 local function read(text)
     local readable, mark = pcall(cjson.decode, text)
@@ -31,12 +41,18 @@ local function outweighs(old, new)
 end
 
 local function note(entry)
-    if entry ~= '' then
+    if entry == '' then
+        return
+    end
+    if number == '' then
         redis.call('XADD', KEYS[2], '*', 'entry', entry)
+    else
+        link = redis.call('XADD', KEYS[2], '*', 'entry', entry, 'n', number, 'prev', previous, 'hash', hash)
+        redis.call('SET', KEYS[3], number .. ' ' .. hash .. ' ' .. link)
     end
 end
 
-for place = 3, #ARGV, 4 do
+for place = 8, #ARGV, 4 do
     local operation, field, value, entry = ARGV[place], ARGV[place + 1], ARGV[place + 2], ARGV[place + 3]
     local old, text = standing(field)
     if operation == 'put' then
@@ -65,4 +81,4 @@ local told = table.concat(news, '\n')
 if told ~= '' then
     redis.call('PUBLISH', channel, told)
 end
-return told
+return {'ok', told, link}

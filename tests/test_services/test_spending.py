@@ -1,0 +1,64 @@
+"""To which days, weeks and months a cost belongs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app.models.limits import Span
+from app.services.spending import LIVES_S, held_name, period_of, spent_name, sums_of
+from tests.test_services.limit_world import an_entry
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("moment", "day", "week", "month"),
+    [
+        ("2026-11-23T00:00:00", "d:2026-11-23", "w:2026-11-23", "m:2026-11"),
+        ("2026-11-22T23:59:59.999", "d:2026-11-22", "w:2026-11-16", "m:2026-11"),
+        ("2027-01-01T00:00:00", "d:2027-01-01", "w:2026-12-28", "m:2027-01"),
+        ("2028-02-29T12:00:00", "d:2028-02-29", "w:2028-02-28", "m:2028-02"),
+    ],
+)
+def test_periods(moment: str, day: str, week: str, month: str) -> None:
+    """Days, weeks from Monday and months of UTC, over the ends of years."""
+    at_s = at(moment)
+    found = [period_of(span, at_s) for span in (Span.DAY, Span.WEEK, Span.MONTH, Span.TOTAL)]
+    assert found == [day, week, month, "total"]
+    assert spent_name("c:x", Span.DAY, at_s) == ("spent", "c:x", day)
+    assert held_name("c:x", Span.WEEK, at_s) == ("held", "c:x", week)
+
+
+def test_lives_outlast_their_periods() -> None:
+    """A sum is there as long as its period, and a while after it."""
+    assert LIVES_S[Span.TOTAL] == 0
+    assert LIVES_S[Span.DAY] > 86_400
+    assert LIVES_S[Span.WEEK] > 14 * 86_400
+    assert LIVES_S[Span.MONTH] > 62 * 86_400
+
+
+def test_sums() -> None:
+    """Entries of one owner and day become one sum for each period; those that cost nothing become none."""
+    monday, tuesday = at("2026-11-23T10:00:00"), at("2026-11-24T10:00:00")
+    entries = [
+        an_entry("1", monday, 5, "ck_1", "gr_1"),
+        an_entry("2", monday + 60, 7, "ck_1"),
+        an_entry("3", tuesday, 11, "ck_2"),
+        an_entry("4", tuesday, 0, "ck_3"),
+    ]
+    sums: dict[tuple[str, ...], int] = {}
+    for name, life_s, nano in sums_of(entries):
+        sums[name] = sums.get(name, 0) + nano
+        assert life_s in LIVES_S.values()
+    assert sums["spent", "c:ck_1", "d:2026-11-23"] == 12
+    assert sums["spent", "g:gr_1", "total"] == 5
+    assert sums["spent", "g:gateway", "w:2026-11-23"] == 23
+    assert sums["spent", "g:gateway", "d:2026-11-24"] == 11
+    assert sums["spent", "c:ck_2", "m:2026-11"] == 11
+    assert not any("ck_3" in name[1] for name in sums)
+    assert len(sums_of(entries)) == 4 * 5
+    assert sums_of([]) == []
