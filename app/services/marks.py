@@ -167,8 +167,10 @@ class Marks:
     async def flush(self) -> None:
         """Raises RedisUnavailable, and then everything stays pending."""
         while self._pending:
-            batch = _together(self._pending)
             async with self._exchange:
+                # Chosen in here: what another flush has written meanwhile would overwrite what came after it.
+                if not (batch := _together(self._pending)):
+                    return
                 now_s = self._clock.wall_s()
                 words = [_words(at, change, now_s) for (at, _), change in batch]
                 deed = words[0][-1] if _is_deed(batch[0][1]) else b""

@@ -188,7 +188,6 @@ def test_other_headers_pass_untouched(wire: Wire) -> None:
     sent = [
         ("HTTP-Referer", "https://app.example/x?y=1"),
         ("X-OpenRouter-Title", "Title"),
-        ("X-Session-Id", "s-1"),
         ("anthropic-version", "2023-06-01"),
         ("anthropic-beta", "a,b"),
         ("X-OpenRouter-Cache", "true"),
@@ -203,6 +202,17 @@ def test_other_headers_pass_untouched(wire: Wire) -> None:
     call(wire.port, "GET", "/v1/anything", headers=sent, key=wire.key)
     got = [(name, value) for name, value in wire.upstream.last.headers if name in {n.lower().encode() for n, _ in sent}]
     assert got == [(name.lower().encode(), value.encode("latin-1")) for name, value in sent]
+
+
+def test_a_session_is_the_clients_own(wire: Wire) -> None:
+    """Sessions name sandboxes: the same name of two clients is not the same session, and one client's is always one."""
+    other = wire.gateway.create_client("somebody else").key
+    sessions = []
+    for key in (wire.key, wire.key, other):
+        call(wire.port, "GET", "/v1/anything", headers=[("X-Session-Id", "s-1")], key=key)
+        sessions.append(dict(wire.upstream.last.headers)[b"x-session-id"])
+    assert sessions[0] == sessions[1] != sessions[2]
+    assert b"s-1" not in sessions
 
 
 FOREIGN_HEADERS: Pairs = [

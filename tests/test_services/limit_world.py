@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.core.clock import SystemClock
 from app.core.errors import GatewayError
-from app.core.redis import RedisManager
+from app.core.redis import RedisManager, RedisOptions
 from app.models.keys import ClientKey
 from app.models.ledger import Entry
 from app.models.limits import GATEWAY_GROUP, Group, Limit, Span, Unit
@@ -20,6 +21,7 @@ from app.services.limits import Limits
 from app.services.local_limits import WithoutRedis
 from app.services.money import NANO, Amounts, resets_at
 from app.services.spending import held_name, period_of, spent_name, sums_of
+from tests.redis_server import RedisServer
 
 JOURNAL = "0123456789abcdef"
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC, a Tuesday
@@ -57,8 +59,21 @@ def a_plan(*limits: Limit, **more: Any) -> Plan:
 
 
 @contextlib.asynccontextmanager
+async def patient(server: RedisServer) -> AsyncIterator[RedisManager]:
+    """A manager that waits, however busy the machine is."""
+    redis = RedisManager(RedisOptions(server.url, timeout_s=10), SystemClock())
+    await redis.connect()
+    try:
+        yield redis
+    finally:
+        await redis.close()
+
+
+@contextlib.asynccontextmanager
 async def limits_on(redis: RedisManager, clock: Any, journal: str = JOURNAL, **more: Any) -> AsyncIterator[Limits]:
-    limits = Limits(redis, clock, journal, more.pop("without", WithoutRedis()), **more)
+    # The machine may be busy: only tests of slowness hurry.
+    more = {"without": WithoutRedis(), "patience_s": 20.0} | more
+    limits = Limits(redis, clock, journal, **more)
     try:
         yield limits
     finally:
@@ -92,18 +107,20 @@ class Books:
     async def rates(self) -> dict[str, dict[int, int]]:
         names = sorted([bytes(name).decode() for name in await self._redis.command("KEYS", self._prefix + "rate:*")])
         hashes = await self._redis.pipeline([("HGETALL", name) for name in names])
-        return {
-            name.removeprefix(self._prefix): {int(part): int(count) for part, count in pairs(found) if int(count)}
-            for name, found in zip(names, hashes, strict=True)
-        }
+        return {name.removeprefix(self._prefix): parts_of(found) for name, found in zip(names, hashes, strict=True)}
 
     async def holds(self, journal: str = JOURNAL) -> int:
         return int(await self._redis.command("HLEN", f"{self._prefix}holds:{journal}"))
 
 
-def pairs(answer: Any) -> Any:
-    """HGETALL's answer, whether it came through a pipeline or not."""
-    return answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+def parts_of(answer: Any) -> dict[int, int]:
+    """The parts of a window, of HGETALL's answer: its sum is that of all that is stored."""
+    pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+    found = {bytes(name): int(value) for name, value in pairs}
+    total = found.pop(b"sum")
+    found.pop(b"at")
+    assert total == sum(found.values())
+    return {int(part): count for part, count in found.items() if count}
 
 
 @dataclass

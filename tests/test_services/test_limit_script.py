@@ -19,7 +19,7 @@ from tests.test_services.limit_world import JOURNAL, NOON, HandClock, a_client, 
 LUA = Path(__file__).parents[2] / "app" / "core" / "lua"
 # All of them are in Redis 6.2, and in Valkey.
 KNOWN = {
-    "TIME", "GET", "DEL", "EXISTS", "EXPIRE", "INCRBY", "DECRBY", "HGET", "HSET", "HDEL", "HGETALL", "HINCRBY",
+    "TIME", "GET", "DEL", "EXISTS", "EXPIRE", "INCRBY", "DECRBY", "HGET", "HSET", "HDEL", "HGETALL", "HMGET", "HINCRBY",
     "HEXISTS", "HLEN", "HSCAN", "SADD", "SREM", "XADD",
 }  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_an_admission(script: LimitScript) -> None:
 
 def test_forms_follow_the_clock(script: LimitScript) -> None:
     """Written anew when a day ends, when a raise does, and when the clock was set back."""
-    clock = script._clock  # noqa: SLF001 - the one that it was made with
+    clock = script._clock
     assert isinstance(clock, HandClock)
     plan = a_plan(limit(Unit.USD, Span.DAY, 5, raised_to=9, raised_until=NOON + 100))
 

@@ -30,6 +30,7 @@ from tests.test_services.conftest import manager
 from tests.test_services.limit_world import (
     CALL,
     JOURNAL,
+    NOON,
     USD,
     Books,
     HandClock,
@@ -41,6 +42,7 @@ from tests.test_services.limit_world import (
     an_entry,
     limit,
     limits_on,
+    patient,
 )
 
 __all__ = ["cluster", "guarded"]
@@ -106,7 +108,7 @@ class World:
     def __init__(self, redis: RedisManager, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = HandClock()
         self.redis = redis
-        self.limits = Limits(redis, self.clock, JOURNAL, WithoutRedis())
+        self.limits = Limits(redis, self.clock, JOURNAL, WithoutRedis(), patience_s=20)
         self.model = Model()
         self.books = Books(redis)
         self.mark = self.number = 0
@@ -210,7 +212,7 @@ def test_beside_a_plain_model(
     """Every decision and every counter is the model's; when all is settled, nothing is held."""
 
     async def run() -> None:
-        redis = RedisManager(RedisOptions(redis_server.url), SystemClock())
+        redis = RedisManager(RedisOptions(redis_server.url, timeout_s=10), SystemClock())
         await redis.command("FLUSHALL")
         world = World(redis, monkeypatch)
         try:
@@ -226,6 +228,36 @@ def test_beside_a_plain_model(
             await redis.close()
 
     runner.run(run())
+
+
+WINDOWS = [(Span.MINUTE, 60, 1), (Span.HOUR, 60, 60), (Span.DAY, 96, 900)]
+
+
+@pytest.mark.parametrize(("span", "parts", "part_s"), WINDOWS)
+async def test_a_window_slides(
+    redis: RedisManager, monkeypatch: pytest.MonkeyPatch, span: Span, parts: int, part_s: int
+) -> None:
+    """A part that is only partly inside counts whole; who is refused hears when there is room for what it asks."""
+    plan = a_plan(limit(Unit.TOKENS, span, 10))
+    length_s = parts * part_s
+    async with limits_on(redis, HandClock()) as limits:
+
+        async def ask(at_s: float, *tokens: int) -> list[int]:
+            """Zero, or in how many seconds it fits."""
+            monkeypatch.setattr(LimitScript, "now_s", NOON + at_s)
+            asks = (limits.admit(f"{at_s} {n}", plan, (), "", Amounts(0, one, 0)) for n, one in enumerate(tokens))
+            found = await asyncio.gather(*asks, return_exceptions=True)
+            return [int(dict(one.headers)[b"retry-after"]) if isinstance(one, GatewayError) else 0 for one in found]
+
+        assert await ask(0.5 * part_s, 4) == [0]
+        assert await ask(10 * part_s, 6, 1, 7) == [0, length_s - 9 * part_s, length_s + part_s]
+        assert await ask(length_s + 0.75 * part_s, 1) == [max(1, -(-part_s // 4))]
+        assert await ask(length_s + part_s, 3, 2, 1, 4) == [0, 10 * part_s, 0, 10 * part_s]
+        assert await ask(length_s + 11 * part_s, 6, 1, 10) == [0, length_s - 9 * part_s, length_s + part_s]
+        assert await ask(3 * length_s, 10) == [0]
+        name = redis.keys.books("rate", *plan.every[0].place)
+        assert set(await redis.command("HKEYS", name)) == {b"at", b"sum", b"%d" % ((NOON + 3 * length_s) // part_s)}
+        assert length_s < await redis.command("TTL", name) <= length_s + 2 * part_s
 
 
 # ---- many at once
@@ -245,7 +277,7 @@ async def test_five_hundred_at_once_stay_below_a_dollar(redis_server: RedisServe
         return granted
 
     async def worker(number: int) -> int:
-        async with manager(redis_server) as redis, limits_on(redis, SystemClock(), f"journal-{number}") as limits:
+        async with patient(redis_server) as redis, limits_on(redis, SystemClock(), f"journal-{number}") as limits:
             mark = let_in = 0
             for turn in range(5):
                 holds = range(turn * 25, turn * 25 + 25)
@@ -267,7 +299,7 @@ async def test_five_hundred_at_once_stay_below_a_dollar(redis_server: RedisServe
             return let_in
 
     let_in = sum(await asyncio.gather(*(worker(number) for number in range(4))))
-    async with manager(redis_server) as redis:
+    async with patient(redis_server) as redis:
         assert max(most) <= NANO
         assert await Books(redis).numbers("held", "running") == {}
         spent = await redis.command("GET", redis.keys.books(*spent_name("c:ck_1", Span.MONTH, SystemClock().wall_s())))
@@ -280,7 +312,7 @@ async def test_five_hundred_at_once_stay_below_a_dollar(redis_server: RedisServe
 
 @pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[RedisManager]:
-    async with manager(redis_server) as connected:
+    async with patient(redis_server) as connected:
         yield connected
 
 
@@ -548,7 +580,7 @@ async def test_policies_without_redis(
     redis_server: RedisServer, without: WithoutRedis, plan: Plan, status: int | None
 ) -> None:
     """Rates are shared, let through or refused; budgets go on from what was left, or are refused."""
-    async with manager(redis_server) as redis, limits_on(redis, SystemClock(), without=without) as limits:
+    async with manager(redis_server) as redis, limits_on(redis, SystemClock(), without=without, patience_s=1) as limits:
         if "ck_new" not in repr(plan.every):
             await limits.admit("1", plan, (), "", USD)
         redis_server.kill()
@@ -560,6 +592,24 @@ async def test_policies_without_redis(
             except GatewayError as error:
                 got.append(error.status)
         assert got == [status] * 2
+
+
+async def test_nothing_is_sent_while_the_last_may_still_be_done(redis_server: RedisServer) -> None:
+    """Even if Redis is back at once: what was given up is over first. Holds of other journals are not one's own."""
+    plan = a_plan(limit(Unit.CONCURRENT, Span.NOW, 1))
+    async with patient(redis_server) as redis, limits_on(redis, SystemClock()) as limits:
+        redis_server.kill()
+        await limits.admit("1", plan, (), "", CALL)
+        redis_server.start()
+        for _ in range(3):
+            with pytest.raises(RedisUnavailable):
+                await limits.settle(a_batch(0, settled("1"), journal="other"))
+            limits.ended("1", "other")
+            with pytest.raises(GatewayError):
+                await limits.admit("2", plan, (), "", CALL)
+        limits.closed("1", 0)
+        await limits.admit("2", plan, (), "", CALL)
+        assert await Books(redis).holds() == 0
 
 
 async def test_a_paused_redis_does_nothing_late(redis_server: RedisServer) -> None:

@@ -191,6 +191,20 @@ async def test_many_marks_and_a_late_reload(redis_server: RedisServer, monkeypat
         await until(lambda: not one.in_force())
 
 
+async def test_a_waiting_flush_brings_no_cleared_mark_back(redis_server: RedisServer) -> None:
+    """Two write at once; what the first has written another worker clears before the second's turn."""
+    async with manager(redis_server) as redis, on(redis, follow=False) as one, on(redis, follow=False) as other:
+
+        async def clear_between() -> None:
+            async with one._exchange:
+                other.clear(Scope.KEY, "k", "test")
+                await other.flush()
+
+        one.put([mark("k")])
+        await asyncio.gather(one.flush(), clear_between(), one.flush())
+        assert await redis.command("HLEN", redis.keys.marks) == 0
+
+
 async def test_closing_without_redis(redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be written is told."""
     async with manager(redis_server) as redis:

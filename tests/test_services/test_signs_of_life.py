@@ -16,8 +16,7 @@ from app.services.limit_script import Settled
 from app.services.money import NANO, Amounts
 from app.services.signs_of_life import SignsOfLife
 from tests.redis_server import RedisServer
-from tests.test_services.conftest import manager
-from tests.test_services.limit_world import Books, a_batch, a_plan, an_entry, limit, limits_on
+from tests.test_services.limit_world import Books, a_batch, a_plan, an_entry, limit, limits_on, patient
 
 PLAN = a_plan(
     limit(Unit.USD, Span.TOTAL, NANO),
@@ -30,7 +29,7 @@ LOOKS = 5
 
 @pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[RedisManager]:
-    async with manager(redis_server) as connected:
+    async with patient(redis_server) as connected:
         yield connected
 
 

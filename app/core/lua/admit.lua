@@ -22,25 +22,42 @@ end
 
 local windows, numbers, added, lives, holds, order = {}, {}, {}, {}, {}, {}
 
+-- What counts of a window, and how much in all; what has slid out is forgotten.
+local function parts_of(found)
+    local counts, used, gone, slid = {}, 0, {}, 0
+    local stored = redis.call('HGETALL', found.name)
+    for i = 1, #stored, 2 do
+        local part, count = tonumber(stored[i]), tonumber(stored[i + 1])
+        if part and part < found.oldest then
+            gone[#gone + 1] = stored[i]
+            slid = slid + count
+        elseif part then
+            counts[part] = count
+            used = used + count
+        end
+    end
+    if #gone > 0 then
+        redis.call('HDEL', found.name, unpack(gone))
+        redis.call('HINCRBY', found.name, 'sum', string.format('%.0f', -slid))
+    end
+    return counts, used
+end
+
+-- A window is a hash: part -> count, and `sum` of them all: what slides out was looked for in the part `at`.
 local function window(check)
     local name, parts, span = check[2], check[6], check[7]
     local found = windows[name]
     if found then return found end
-    found = {part = math.floor(now / span), used = 0, counts = {}, added = 0, last = -1, life = (parts + 2) * span}
+    found = {name = name, part = math.floor(now / span), added = 0, life = (parts + 2) * span}
     -- The oldest part is only partly inside, and counted whole: no window of this length ever holds more.
-    local oldest, gone = found.part - parts, {}
-    local stored = redis.call('HGETALL', name)
-    for i = 1, #stored, 2 do
-        local part, count = tonumber(stored[i]), tonumber(stored[i + 1])
-        if part < oldest then
-            gone[#gone + 1] = stored[i]
-        else
-            found.counts[part] = count
-            found.used = found.used + count
-            if part > found.last then found.last = part end
-        end
+    found.oldest = found.part - parts
+    local known = redis.call('HMGET', name, 'at', 'sum')
+    if known[1] and tonumber(known[1]) == found.part then
+        found.used = tonumber(known[2])
+    else
+        local _, used = parts_of(found)
+        found.used, found.moved = used, true
     end
-    if #gone > 0 then redis.call('HDEL', name, unpack(gone)) end
     windows[name] = found
     return found
 end
@@ -62,12 +79,12 @@ local function add(name, amount, life)
 end
 
 local function fits_in(found, check, amount)
-    local parts = {}
-    for part in pairs(found.counts) do parts[#parts + 1] = part end
+    local counts, parts, left = parts_of(found), {}, found.used
+    counts[found.part] = (counts[found.part] or 0) + found.added
+    for part in pairs(counts) do parts[#parts + 1] = part end
     table.sort(parts)
-    local left = found.used
     for _, part in ipairs(parts) do
-        left = left - found.counts[part]
+        left = left - counts[part]
         if left + amount <= check[3] then return (part + check[6] + 1) * check[7] - now end
     end
     return (found.part + check[6] + 1) * check[7] - now
@@ -110,7 +127,6 @@ for number_of_call, call in ipairs(calls) do
             if check[1] == RATE then
                 local found, amount = window(check), amounts[check[5]]
                 found.used, found.added = found.used + amount, found.added + amount
-                found.counts[found.part] = (found.counts[found.part] or 0) + amount
                 if check[5] > 1 then
                     held[#held + 1] = {RATE, check[2], found.part, amount, check[5], check[6], check[7]}
                 end
@@ -136,7 +152,8 @@ end
 for name, found in pairs(windows) do
     if found.added > 0 then
         redis.call('HINCRBY', name, found.part, string.format('%.0f', found.added))
-        if found.last < found.part then redis.call('EXPIRE', name, math.ceil(found.life)) end
+        redis.call('HSET', name, 'at', found.part, 'sum', string.format('%.0f', found.used))
+        if found.moved then redis.call('EXPIRE', name, math.ceil(found.life)) end
     end
 end
 for _, name in ipairs(order) do

@@ -58,6 +58,7 @@ local function correct(part, actual)
         return
     end
     redis.call('HINCRBY', name, slot, whole(actual - reserved))
+    redis.call('HINCRBY', name, 'sum', whole(actual - reserved))
 end
 
 for _, item in ipairs(batch[3]) do
