@@ -61,7 +61,9 @@ class BooksParts:
         prices = self.prices = Prices(price_list, self._tasks, clock)
         journal = await Books.journal_in(settings.data_dir, clock)
         without = WithoutRedis(settings.without_redis_rates, settings.without_redis_budgets)
-        limits = self.limits = Limits(redis, clock, journal.id, without, ledger_entries=settings.ledger_entries)
+        entries, patience_s = settings.ledger_entries, 4 * settings.redis_timeout_s
+        limits = Limits(redis, clock, journal.id, without, ledger_entries=entries, patience_s=patience_s)
+        self.limits = limits
         stack.push_async_callback(limits.close)
         signs = SignsOfLife(redis, journal.id, limits.share_among)
         stack.push_async_callback(signs.close)
@@ -94,7 +96,7 @@ class BooksParts:
         settings, redis, clock = self._settings, self._redis, self._clock
         alerts = self.alerts = alerts_for(settings, redis, clock, keys, groups)
         books = (self.insight, self.ledger)
-        compared = reconciliation_for(settings, redis, clock, keys, facts, books, alerts, client)
+        compared = self.reconciliation = reconciliation_for(settings, redis, clock, keys, facts, books, alerts, client)
         for part in (alerts, compared):
             stack.push_async_callback(part.close)
             part.start()

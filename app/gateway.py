@@ -25,7 +25,9 @@ from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.models.keys import ClientKey, KeyState
 from app.models.limits import Group
+from app.panel.context import PanelContext
 from app.pool_parts import PoolParts
+from app.services.access import PanelAccess
 from app.services.answers import Links
 from app.services.attempt import Attempts
 from app.services.catalogue import Catalogue
@@ -39,6 +41,7 @@ from app.services.pool import Pool
 from app.services.proxy import Proxy, Rules
 from app.services.relay import Relay
 from app.services.rescue import Bounds
+from app.services.rotation import RotationManager
 from app.transport import Origin, Timeouts, Upstream, tls_context
 
 log = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ _GC_THRESHOLDS: Final = (20_000, 20, 50)
 
 
 class Gateway:
-    """The registry of live things. `proxy`, `catalogue` and `books` exist from `start` to `close`."""
+    """The registry of live things, from `start` to `close`."""
 
     START_ERRORS: Final = (EmbeddedRedisError, RedisUnavailable, RedisRefused)
 
@@ -105,7 +108,13 @@ class Gateway:
             self.pool,
             parts.marks,
             Attempts(upstream, self.clock, hold_s=settings.first_token_wait_s),
-            Relay(owners, books.accounting, Links(upstream.origin, prefix), heartbeat_s=settings.heartbeat_s or inf),
+            Relay(
+                owners,
+                books.accounting,
+                Links(upstream.origin, prefix),
+                heartbeat_s=settings.heartbeat_s or inf,
+                job_seen=books.settler.job_seen,
+            ),
             owners,
             books.accounting,
             self.clock,
@@ -113,6 +122,10 @@ class Gateway:
             self.outliers,
         )
         self._stack.push_async_callback(_flush, owners)
+        self.access = PanelAccess(settings, redis, self._ring, self.clock)
+        await self.access.start(self._stack)
+        if self._keys is not None and parts.rotation is not None:
+            self.panel = self._panel_context(redis, parts, books, self._keys, parts.rotation)
         # What lives as long as the process need not be looked through at every collection, least of all 100,000 keys.
         gc.collect()
         gc.freeze()
@@ -154,7 +167,7 @@ class Gateway:
 
     async def _start_keys(self, redis: RedisManager, parts: PoolParts) -> None:
         self._stack.push_async_callback(parts.client.close)
-        keys = KeyManager(redis, self._ring, self._clients, self.clock, parts.probe, self._mark)
+        keys = KeyManager(redis, self._ring, self._clients, self.clock, parts.probe, self._mark, parts.facts)
         await keys.start()
         self._stack.push_async_callback(keys.close)
         self._keys = keys
@@ -220,6 +233,35 @@ class Gateway:
             return None
         name = key_id if heir is None else heir.id
         return keys.secret_of(name) if name in keys.openrouter_keys else None
+
+    def _panel_context(
+        self, redis: RedisManager, parts: PoolParts, books: BooksParts, keys: KeyManager, rotation: RotationManager
+    ) -> PanelContext:
+        return PanelContext(
+            settings=self.settings,
+            clock=self.clock,
+            redis=redis,
+            ring=self._ring,
+            keys=keys,
+            pool=self.pool,
+            probe=parts.probe,
+            marks=parts.marks,
+            facts=parts.facts,
+            switches=parts.switches,
+            rotation=rotation,
+            renewal=parts.renewal,
+            outliers=self.outliers,
+            catalogue=self.catalogue,
+            proxy=self.proxy,
+            limits=books.limits,
+            tally=books.tally,
+            insight=books.insight,
+            ledger=books.ledger,
+            bodies=books.bodies,
+            alerts=books.alerts,
+            reconciliation=books.reconciliation,
+            look=self.look,
+        )
 
     async def look(self) -> Health:
         """How everything feels at this moment."""

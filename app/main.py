@@ -19,11 +19,18 @@ from app.api.health import health_app
 from app.api.lane import Lane
 from app.core.config import Settings, SettingsError, load_settings
 from app.gateway import Gateway
+from app.middleware.admin_auth import AdminAuth
 from app.middleware.client_auth import ClientAuth
+from app.middleware.cookies import Transport
 from app.middleware.cors import Cors
+from app.middleware.csrf import Csrf
 from app.middleware.guard import Guard, Limits
 from app.middleware.request_log import RequestLog
 from app.middleware.security_headers import SecurityHeaders
+from app.middleware.session import Session
+from app.middleware.session_timeout import SessionTimeout
+from app.panel.access import NoSuchRouteError, needed
+from app.panel.plane import is_panel, panel_app
 from app.server import run_server
 from app.services.routes import is_data_plane
 
@@ -37,7 +44,19 @@ def data_stack(gateway: Gateway, plane: ASGIApp) -> ASGIApp:
     return RequestLog(app)
 
 
-def control_stack(gateway: Gateway, plane: ASGIApp) -> ASGIApp:
+def panel_stack(gateway: Gateway, plane: ASGIApp) -> ASGIApp:
+    """The layers of the panel and its API, innermost first."""
+    settings, access = gateway.settings, gateway.access
+    transport = Transport(settings)
+    app: ASGIApp = SecurityHeaders(Cors(plane, ()))
+    app = AdminAuth(app, needed, NoSuchRouteError)
+    app = Csrf(app, transport)
+    app = SessionTimeout(app, access.sessions, gateway.clock)
+    app = Session(app, access, transport)
+    return RequestLog(app)
+
+
+def open_stack(plane: ASGIApp) -> ASGIApp:
     """The layers of everything else, innermost first."""
     return RequestLog(SecurityHeaders(plane))
 
@@ -48,8 +67,9 @@ class Planes:
     def __init__(self, settings: Settings) -> None:
         self.gateway = Gateway(settings)
         self._guard = Guard(self._split, Limits.of(settings), settings.allowed_hosts)
-        self._control = control_stack(self.gateway, health_app(self.gateway.look, debug=settings.debug))
+        self._open = open_stack(health_app(self.gateway.look, debug=settings.debug))
         self._data: ASGIApp | None = None
+        self._panel: ASGIApp | None = None
         self.lane: Lane | None = None
         """Where the server's protocol serves the usual calls by itself, once the gateway has started."""
 
@@ -66,8 +86,10 @@ class Planes:
     async def _split(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._data is not None and is_data_plane(scope["path"]):
             await self._data(scope, receive, send)
+        elif self._panel is not None and is_panel(scope["path"]):
+            await self._panel(scope, receive, send)
         else:
-            await self._control(scope, receive, send)
+            await self._open(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -87,6 +109,7 @@ class Planes:
             trusted_proxies=gateway.settings.trusted_proxies,
         )
         self._data = data_stack(gateway, plane)
+        self._panel = panel_stack(gateway, panel_app(gateway.panel, gateway.access))
         self.lane = Lane(
             gateway.proxy,
             gateway.authenticate,

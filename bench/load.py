@@ -25,12 +25,13 @@ QUESTION = (
 )
 
 
-def body(model: str, order: str = "") -> bytes:
+def body(model: str, order: str = "", user: str = "") -> bytes:
     """A chat call of about 600 bytes, as an SDK writes it. Each order is a conversation of its own."""
     stream = "false" if model == "bench/json" else "true"
     asked = f"{QUESTION} Order {order}." if order else QUESTION
     messages = f'[{{"role":"system","content":"{SYSTEM}"}},{{"role":"user","content":"{asked}"}}]'
-    return f'{{"model":"{model}","messages":{messages},"temperature":0.2,"max_tokens":512,"stream":{stream}}}'.encode()
+    last = f'"stream":{stream},"user":"{user}"' if user else f'"stream":{stream}'
+    return f'{{"model":"{model}","messages":{messages},"temperature":0.2,"max_tokens":512,{last}}}'.encode()
 
 
 def headers(to: Contestant) -> dict[str, str]:
@@ -40,7 +41,7 @@ def headers(to: Contestant) -> dict[str, str]:
 
 def call(to: Contestant, model: str) -> bytes:
     """The whole request as it goes over the wire."""
-    content = body(model)
+    content = body(model, user=to.user)
     fields = {"Host": f"127.0.0.1:{to.port}", **headers(to), "Content-Length": str(len(content))}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"POST {to.path} HTTP/1.1\r\n{head}\r\n".encode() + content
@@ -48,11 +49,11 @@ def call(to: Contestant, model: str) -> bytes:
 
 def wrk_script(to: Contestant, conversations: int) -> str:
     """Lua for wrk: one and the same call, or calls of so many conversations in turn."""
-    lines = ['wrk.method = "POST"', f"wrk.body = [==[{body('bench/json').decode()}]==]"]
+    lines = ['wrk.method = "POST"', f"wrk.body = [==[{body('bench/json', user=to.user).decode()}]==]"]
     lines += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers(to).items()]
     if conversations > 1:
         bodies = ",".join(
-            f"[==[{body('bench/json', str(1000 + number)).decode()}]==]" for number in range(conversations)
+            f"[==[{body('bench/json', str(1000 + number), to.user).decode()}]==]" for number in range(conversations)
         )
         lines += [
             f"local bodies, calls, turn = {{{bodies}}}, {{}}, 0",

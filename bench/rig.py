@@ -47,6 +47,7 @@ class Contestant:
     pid: int
     path: str = "/v1/chat/completions"
     key: str = ""
+    user: str = ""
 
 
 def modules_path() -> str:
@@ -183,12 +184,14 @@ class Gateway:
         instead: str = "",
         key: str = "",
         pool: Sequence[str] = (),
+        commands: Sequence[Sequence[str]] = (),
     ) -> None:
         self._rig, self.name, self.port = rig, name, free_port()
         self.data_dir = rig.folder / name
         self.data_dir.mkdir(mode=0o700)
         self._instead = instead
         self.key = key
+        self._commands = commands or [["clients", "create", "bench", "--json"]]
         # Nothing of the caller's own surroundings: a proxy or a setting in them would change what is measured.
         self.env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -216,8 +219,13 @@ class Gateway:
         return self.start()
 
     def _client_key(self) -> str:
+        said = [self._run(words) for words in self._commands]
+        key: str = json.loads(said[-1])["key"]
+        return key
+
+    def _run(self, words: Sequence[str]) -> str:
         done = subprocess.run(
-            [str(COMMAND), "clients", "create", "bench", "--json"],
+            [str(COMMAND), *words],
             env=self.env,
             cwd=self._rig.folder,
             capture_output=True,
@@ -227,5 +235,4 @@ class Gateway:
         )
         if done.returncode:
             raise BenchError(f"no client key could be made: {(done.stderr or done.stdout).strip()[-600:]}")
-        key: str = json.loads(done.stdout)["key"]
-        return key
+        return done.stdout

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from app.cli import app as commands
 from app.core.config import MOVABLE, Settings
+from app.models.limits import Span, Unit
 from app.models.marks import Move
+from app.services.endpoints import ENDPOINT_CLASSES
 from app.services.judge import TABLE, Hit, Policies, Row
 from app.services.key_picture import Standing
+from app.services.limit_words import limit_of
 from app.services.selection import Strategy
 from app.services.upstream_error import UpstreamError
 
 DOCS = Path(__file__).parent.parent / "docs"
 POOL = (DOCS / "pool.md").read_text()
-README = (DOCS.parent / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in (DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md")))}
 NOON = 20_000 * 86_400.0 + 43_200
 FAR_S = 1e9
 MOVES = {Move.NONE: "–", Move.KEY: "key", Move.WORKSPACE: "workspace", Move.ACCOUNT: "account", Move.AGAIN: "again"}
@@ -75,21 +81,82 @@ def test_the_page_names_every_choice(heading: str, words: list[str]) -> None:
     assert [row[0].strip("`") for row in table_after(heading)] == words
 
 
-@pytest.mark.parametrize("text", [POOL, README], ids=["pool.md", "README"])
-def test_named_settings_exist(text: str) -> None:
-    """What a page calls a setting is one."""
-    known = {name.upper() for name in Settings.model_fields}
-    named = set(re.findall(r"`([A-Z]{3,}(?:_[A-Z]+)+)`", text))
+SETTINGS = {name.upper() for name in Settings.model_fields}
+# Words in the form of settings that are something else.
+NO_SETTINGS = {"CLIENT_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"}
+PROGRAM = typer.main.get_command(commands)
+SPELLED = re.compile(r"^[^`\n#]*?openrouter-middleware ([^`\n]+)$|`openrouter-middleware ([^`\n]+)`", re.MULTILINE)
+SHORT = re.compile(rf"`((?:{'|'.join(PROGRAM.commands)}) [^`\n]+)`")  # type: ignore[attr-defined]
 
-    assert named - known <= {"CLIENT_KEY"}
+
+def told_commands(page: str) -> list[tuple[str, bool]]:
+    """Every command that a page tells, each of `a|b` by itself; and whether its arguments are told as well."""
+    spelled = [first or second for first, second in SPELLED.findall(PAGES[page])]
+    found: list[tuple[str, bool]] = []
+    for told in (*spelled, *SHORT.findall(PAGES[page])):
+        words = re.sub(r"\[[^\]]*\]|\s#.*", "", told).strip()
+        if choice := re.fullmatch(r"(\S+) (\w+(?:\|\w+)+)", words):
+            found += [(f"{choice[1]} {one}", False) for one in choice[2].split("|")]
+        else:
+            found.append((words, told in spelled))
+    return found
 
 
-def test_named_commands_exist() -> None:
-    """`pool …` and `keys …` in docs/pool.md are commands of the program."""
-    groups = {
-        str(group.name): {command.name for command in group.typer_instance.registered_commands}
-        for group in commands.registered_groups
-        if group.typer_instance is not None
-    }
-    for group, command in re.findall(r"`(?:openrouter-middleware )?(keys|pool|clients) ([a-z]+)", POOL):
-        assert command in groups[group], f"{group} {command}"
+def understood(words: list[str], *, whole: bool) -> dict[str, Any]:
+    """What the program makes of a command line, without running it. Fails where it would refuse to."""
+    command, path = PROGRAM, ["openrouter-middleware"]
+    while isinstance(inner := getattr(command, "commands", None), dict):
+        assert words, f"{' '.join(path)}: no command"
+        path.append(words[0])
+        assert words[0] in inner, f"{' '.join(path)}: no such command"
+        command, words = inner[words[0]], words[1:]
+    try:
+        return dict(command.make_context(" ".join(path), list(words)).params)
+    except typer.TyperException as refusal:
+        if whole or type(refusal).__name__ != "MissingParameter":
+            raise AssertionError(f"{' '.join(path)} {' '.join(words)}: {refusal.format_message()}") from None
+        return {}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_settings_exist(page: str) -> None:
+    """What a page calls a setting is one, alone or with a value."""
+    named = set(re.findall(r"`([A-Z]{3,}(?:_[A-Z]+)+)[=`]", PAGES[page]))
+
+    assert named <= SETTINGS | NO_SETTINGS
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if told_commands(page)])
+def test_told_commands_work(page: str) -> None:
+    """The program understands every command of every page, and the limits and settings in them."""
+    for words, whole in told_commands(page):
+        found = understood(shlex.split(words), whole=whole)
+        for limit in found.get("limit") or [] if isinstance(found.get("limit"), list) else []:
+            assert limit_of(limit, NOON).size > 0
+
+
+def test_commands_are_found_on_the_pages() -> None:
+    """A test that finds nothing proves nothing."""
+    told = {words for page in ("README.md", "limits.md", "pool.md") for words, _ in told_commands(page)}
+
+    assert {"clients raise", "groups set gateway --limit usd/month=2000", "pool clear KEY", "audit verify"} <= told
+    assert len(told) > 50
+
+
+@pytest.mark.parametrize(
+    "line", ["keys ad", "pool", "clients create", "clients create x --limits usd/day=1", "usage --by model extra"]
+)
+def test_a_wrong_command_would_be_seen(line: str) -> None:
+    """No group, no command, no argument, no option that is not there."""
+    with pytest.raises(AssertionError):
+        understood(shlex.split(line), whole=True)
+
+
+def test_the_page_names_every_limit_and_class() -> None:
+    """Units, spans and classes of endpoints, as the program knows them."""
+    row = next(line for line in PAGES["limits.md"].splitlines() if line.startswith("| `--limit"))
+    words = set(re.findall(r"`([a-z_]+)`", row))
+    assert words >= {unit.value for unit in Unit} | {span.value for span in Span} - {Span.NOW.value}
+
+    row = next(line for line in PAGES["limits.md"].splitlines() if line.startswith("| `--endpoint"))
+    assert set(re.findall(r"`([a-z_]+)`", row)) == set(ENDPOINT_CLASSES)

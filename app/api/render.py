@@ -47,9 +47,8 @@ def _sentence(error: GatewayError) -> str:
 
 
 def _openrouter(error: GatewayError) -> dict[str, Any]:
+    # The hint is part of the message: most programs show nothing else.
     metadata = {"error_type": error.error_type}
-    if error.hint:
-        metadata["hint"] = error.hint
     return {"error": {"code": error.status, "message": _sentence(error), "metadata": metadata}}
 
 

@@ -19,6 +19,7 @@ from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable, redi
 from app.core.redis_checks import RedisRefused
 from app.core.security import SealBroken, keyrings
 from app.core.store_mark import StoreMark, StoreReset
+from app.services.key_facts import FactStore
 from app.services.key_manager import KeyManager, KeyRefused, NoSuchKey
 from app.services.key_store import ConflictError
 from app.services.upstream_api import KeyProbe
@@ -79,7 +80,7 @@ async def open_keys(settings: Settings, *, probe: bool) -> AsyncIterator[KeyMana
         asker = KeyProbe(settings) if probe else None
         try:
             mark = StoreMark(settings.data_dir, redis_options(settings), clock, keeps=False)
-            keys = KeyManager(redis, ring, clients, clock, asker, mark)
+            keys = KeyManager(redis, ring, clients, clock, asker, mark, FactStore(redis, clock))
             await keys.start(follow=False)
             try:
                 yield keys

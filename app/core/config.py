@@ -107,7 +107,13 @@ class Settings(BaseSettings):
     )
 
     admin_username: str = Field("admin", min_length=1, max_length=128, description="First administrator of the panel.")
-    admin_password: SecretStr = Field(SecretStr(""), description="Password of the first administrator.")
+    admin_password: SecretStr = Field(
+        SecretStr(""), description="Password of the first administrator. Empty: generated at the first start."
+    )
+    session_idle_s: Seconds = Field(1800, description="A session of the panel ends when it is unused for so long.")
+    session_max_s: float = Field(
+        43_200, gt=0, le=2_592_000, allow_inf_nan=False, description="Longest life of a session of the panel."
+    )
 
     allowed_hosts: Words = Field((), description="Names that calls may be addressed to, by commas. Empty: any.")
     allowed_origins: Words = Field((), description="Web origins that may call from a browser (CORS), by commas.")

@@ -78,3 +78,9 @@ class Keyspace:
 
     def books(self, *parts: str) -> str:
         return f"{self._prefix}:{{books}}:{':'.join(parts)}"
+
+    def people(self, *parts: str) -> str:
+        """Sessions, accounts and everything else about who uses the panel. In `{state}`, because each change of them
+        stands in the audit.
+        """
+        return f"{self._prefix}:{{state}}:people:{':'.join(parts)}"

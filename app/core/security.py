@@ -31,7 +31,8 @@ _CLIENT_RE: Final = re.compile(rb"gw_live_[0-9A-Za-z]{49}")
 OPENROUTER_KEY_RE: Final = re.compile(r"sk-or-[A-Za-z0-9_-]{8,500}")
 # By what begins it, which is looked for first: one pattern for all would cost ten times as much in each log line.
 _TOKEN: Final = "[A-Za-z0-9._~+/=-]{8,}"  # noqa: S105 - a pattern
-_SECRETS: Final = {"sk-or-": "[A-Za-z0-9_-]{10,}", "gw_live_": "[0-9A-Za-z]{6,}", "earer ": _TOKEN, "EARER ": _TOKEN}
+_BASE: Final = "[0-9A-Za-z]{6,}"
+_SECRETS: Final = {"sk-or-": "[A-Za-z0-9_-]{10,}", "gw_live_": _BASE, "gwa_": _BASE, "earer ": _TOKEN, "EARER ": _TOKEN}
 _IN_TEXT: Final = [(mark, f"{mark}…", re.compile(mark + rest)) for mark, rest in _SECRETS.items()]
 _IN_BYTES: Final = [
     (mark.encode(), f"{mark}...".encode(), re.compile((mark + rest).encode())) for mark, rest in _SECRETS.items()

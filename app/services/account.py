@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from app.services.settle_records import Sent, entry_id
+from app.services.spending import Purse
 
 
 class Account:
@@ -19,6 +20,7 @@ class Account:
         "id",
         "nano",
         "number",
+        "purses",
         "sent",
         "spenders",
         "tokens",
@@ -32,6 +34,7 @@ class Account:
         self.nano = 0
         self.tokens = (0, 0)
         self.spenders: tuple[str, ...] = ()
+        self.purses: tuple[Purse, ...] = ()
         self.sent: Sent | None = None
         self.generation_id = ""
         self.first_sequence = 0

@@ -80,8 +80,8 @@ class Accounting:
         account = call.account
         amounts = self._amounts(models, call, body) if call.route.inference and checks.weighs else _CALL
         account.held = True  # from now on it may be: even if nobody hears the answer
-        account.spenders = plan.spenders
-        granted = await self._limits.admit(account.hold, plan, models, call.user, amounts)
+        account.spenders, account.purses = plan.spenders, checks.purses
+        granted = await self._limits.admit(account.hold, plan, models, call.user, amounts, call.at_s)
         account.nano = granted.nano
         account.tokens = (amounts.input_tokens, amounts.output_tokens)
         call.limit_headers = granted.headers
@@ -107,7 +107,7 @@ class Accounting:
         sent = Sent(
             account.number, call.request_id, call.at_s, client.id, client.group, key.id, key.account, call.route.name,
             call.route.skin.value, ask.model, ask.stream, account.nano, *account.tokens, call.user, account.spenders,
-            account.held,
+            account.held, account.purses,
         )  # fmt: skip
         self._books.sending(account, sent)
         call.billable = True

@@ -16,6 +16,17 @@ from app.core.errors import GatewayError
 from app.services.splice import DoubledMemberError, places
 
 
+class Inner(msgspec.Struct, frozen=True):
+    """Calls that upstream makes for this one: of a model that a tool names, or the requests of a batch. `model` is empty
+    where it is the call's own; `read_bytes`: how much of the body each of them reads, None: all of it.
+    """
+
+    model: str = ""
+    max_tokens: int | None = None
+    read_bytes: int | None = None
+    times: int = 1
+
+
 class Ask(msgspec.Struct, frozen=True):
     """What a caller asks for; each field has exactly one reading. `max_tokens` stands for its two other names too, and
     `models` for the models of `fallbacks`.
@@ -33,6 +44,7 @@ class Ask(msgspec.Struct, frozen=True):
     """Messages, input or prompt, as they are; what they mean is upstream's business."""
     whole: dict[str, Any] = {}
     """All of the body, as it was parsed."""
+    inner: tuple[Inner, ...] = ()
 
 
 NOTHING_ASKED = Ask()

@@ -162,7 +162,8 @@ class Books:
         """What it has reserved stays until then, but for its place among the running calls."""
         if account.held:
             self._limits.ended(account.hold)
-        unpriced = packed(Unpriced(account.number, msgspec.Raw(entry_packed(entry)), account.held, account.spenders))
+        raw = msgspec.Raw(entry_packed(entry))
+        unpriced = packed(Unpriced(account.number, raw, account.held, account.spenders, account.purses))
         self._append(unpriced)
         self._unpriced[account.number] = unpriced
 
@@ -176,7 +177,7 @@ class Books:
     def _close(self, account: Account, entry: Entry, usage: Usage | None) -> None:
         doubtful = tokens_charged(usage, *account.tokens) if usage is not None and usage.flags else (0, 0)
         raw = msgspec.Raw(entry_packed(entry))
-        closed = Closed(account.number, raw, account.held, account.spenders, *doubtful)
+        closed = Closed(account.number, raw, account.held, account.spenders, *doubtful, account.purses)
         sequence = self._append(packed(closed))
         written = bool(sequence)
         if not written:

@@ -15,7 +15,7 @@ from app.core.security import ClientKeyring, Secret
 from app.models.keys import ClientKey, KeyState, OldSecret
 from app.services.groups import group_named
 from app.services.key_fields import changed, described, difference
-from app.services.key_names import KeyRefused, named
+from app.services.key_names import KeyRefused, Outdated, named
 from app.services.key_store import Deed, KeyStore, RecordKind
 from app.services.key_view import KeyView
 from app.services.limit_words import raised
@@ -62,17 +62,17 @@ class ClientKeys:
 
         return NewClientKey(await on_conflict(change, self._view.resync), secret)
 
-    async def rotate(self, name: str, overlap_s: float, *, by: str) -> NewClientKey:
+    async def rotate(self, name: str, overlap_s: float, *, by: str, rev: int | None = None) -> NewClientKey:
         """A new secret for the same key. The old one is good for the overlap; without one, all older ones end too.
 
-        Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable.
+        Raises NoSuchKey, KeyRefused, Outdated, ConflictError, RedisUnavailable.
         """
         if not 0 <= overlap_s <= LONGEST_OVERLAP_S:
             raise KeyRefused(f"The old secret stays good for at most {LONGEST_OVERLAP_S // 86_400} days.")
         secret = self._keyring.mint()
 
         async def change() -> ClientKey:
-            record = self.find(name)
+            record = self._seen(name, rev)
             if record.state is KeyState.REVOKED:
                 raise KeyRefused("This client key is revoked for good: create a new one.")
             after = msgspec.structs.replace(
@@ -85,11 +85,11 @@ class ClientKeys:
 
         return NewClientKey(await on_conflict(change, self._view.resync), secret)
 
-    async def set_state(self, name: str, state: KeyState, *, by: str) -> ClientKey:
-        """A revoked key stays revoked. Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
+    async def set_state(self, name: str, state: KeyState, *, by: str, rev: int | None = None) -> ClientKey:
+        """A revoked key stays revoked. Raises NoSuchKey, KeyRefused, Outdated, ConflictError, RedisUnavailable."""
 
         async def change() -> ClientKey:
-            record = self.find(name)
+            record = self._seen(name, rev)
             if record.state is state:
                 return record
             if record.state is KeyState.REVOKED:
@@ -99,9 +99,9 @@ class ClientKeys:
 
         return await on_conflict(change, self._view.resync)
 
-    async def update(self, name: str, changes: Mapping[str, Any], *, by: str) -> ClientKey:
-        """Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
-        return await self._edit(name, lambda _: changes, by, "update")
+    async def update(self, name: str, changes: Mapping[str, Any], *, by: str, rev: int | None = None) -> ClientKey:
+        """Raises NoSuchKey, KeyRefused, Outdated, ConflictError, RedisUnavailable."""
+        return await self._edit(name, lambda _: changes, by, "update", rev)
 
     async def raise_limit(self, name: str, which: str, size: str, until_s: float, *, by: str) -> ClientKey:
         """Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
@@ -112,20 +112,25 @@ class ClientKeys:
         return await self._edit(name, changes, by, "raise")
 
     async def _edit(
-        self, name: str, changes: Callable[[ClientKey], Mapping[str, Any]], by: str, what: str
+        self,
+        name: str,
+        changes: Callable[[ClientKey], Mapping[str, Any]],
+        by: str,
+        what: str,
+        rev: int | None = None,
     ) -> ClientKey:
         async def change() -> ClientKey:
-            record = self.find(name)
+            record = self._seen(name, rev)
             after = changed(record, self._with_group_id(changes(record)))
             return record if after == record else await self._put(after, by, what, difference(record, after))
 
         return await on_conflict(change, self._view.resync)
 
-    async def delete(self, name: str, *, by: str) -> ClientKey:
-        """Raises NoSuchKey, ConflictError, RedisUnavailable."""
+    async def delete(self, name: str, *, by: str, rev: int | None = None) -> ClientKey:
+        """Raises NoSuchKey, Outdated, ConflictError, RedisUnavailable."""
 
         async def change() -> ClientKey:
-            record = self.find(name)
+            record = self._seen(name, rev)
             version = await self._shelf.drop(record, self._deed(record, by, "delete", (_whole(record), "")))
             await self._view.drop_client(record, version)
             log.info("client key deleted", extra={"client": record.id, "by": by})
@@ -135,7 +140,14 @@ class ClientKeys:
 
     def find(self, name: str) -> ClientKey:
         """Raises NoSuchKey."""
-        return named(name, self._view.clients.values())
+        return self._view.clients.get(name) or named(name, self._view.clients.values())
+
+    def _seen(self, name: str, rev: int | None) -> ClientKey:
+        """The record, if it still is what somebody has seen; any with None."""
+        record = self.find(name)
+        if rev not in (None, record.rev):
+            raise Outdated
+        return record
 
     def _digest(self, secret: Secret) -> str:
         return self._keyring.digest(secret.reveal().encode()).hex()

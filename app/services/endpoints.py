@@ -14,6 +14,7 @@ WORKSPACE_TOOLS: Final = "workspace_tools"
 ACCOUNT: Final = "account"
 CATALOGUE: Final = "catalogue"
 OTHER: Final = "other"
+PRESETS: Final = "presets"
 
 # By the first part of a path, but for what its names below say.
 _BY_PART: Final[dict[str, str]] = {
@@ -29,7 +30,7 @@ _BY_PART: Final[dict[str, str]] = {
     "files": "files",
     "containers": "containers",
     "generation": "generations",
-    "presets": "presets",
+    "presets": PRESETS,
     **dict.fromkeys(("benchmarks", "classifications", "datasets"), "datasets"),
     **dict.fromkeys(("models", "model", "providers", "endpoints", "tools"), CATALOGUE),
     **dict.fromkeys(("key", "credits"), ACCOUNT),
@@ -39,6 +40,14 @@ OPEN: Final = frozenset({ACCOUNT, CATALOGUE})
 """Whoever has a key may ask for these: what models there are, and what the key itself may use."""
 ENDPOINT_CLASSES: Final = frozenset({*_BY_PART.values(), OTHER, ALL, WORKSPACE_TOOLS})
 """What can stand in a list."""
+
+
+def writes_preset(route: Route) -> bool:
+    """`POST /presets/{slug}/chat/completions` and the like: it looks like inference, and stores the body for others."""
+    if route.name != OTHER or endpoint_class(route) != PRESETS:
+        return False
+    below = [part.partition(b";")[0] for part in unquote_to_bytes(route.path).split(b"/")[3:]]
+    return len(below) > 1 and below[1].lower() not in (b"", b"versions")
 
 
 def endpoint_class(route: Route) -> str:

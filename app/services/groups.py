@@ -12,7 +12,7 @@ import msgspec
 from app.core.clock import Clock
 from app.models.limits import GATEWAY_GROUP, Group
 from app.services.key_fields import changed, described, difference
-from app.services.key_names import KeyRefused, NoSuchKey
+from app.services.key_names import KeyRefused, NoSuchKey, Outdated
 from app.services.key_store import Deed, KeyStore, RecordKind
 from app.services.key_view import KeyView
 from app.services.limit_words import raised
@@ -54,11 +54,11 @@ class Groups:
 
         return await on_conflict(change, self._view.resync)
 
-    async def update(self, name: str, changes: Mapping[str, Any], *, by: str) -> Group:
-        """The gateway's group is made by the first change. Raises NoSuchKey, KeyRefused, ConflictError,
+    async def update(self, name: str, changes: Mapping[str, Any], *, by: str, rev: int | None = None) -> Group:
+        """The gateway's group is made by the first change. Raises NoSuchKey, KeyRefused, Outdated, ConflictError,
         RedisUnavailable.
         """
-        return await self._edit(name, lambda _: changes, by, "update")
+        return await self._edit(name, lambda _: changes, by, "update", rev)
 
     async def raise_limit(self, name: str, which: str, size: str, until_s: float, *, by: str) -> Group:
         """Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
@@ -68,11 +68,11 @@ class Groups:
 
         return await self._edit(name, changes, by, "raise")
 
-    async def delete(self, name: str, *, by: str) -> Group:
-        """Raises NoSuchKey, KeyRefused (it has clients), ConflictError, RedisUnavailable."""
+    async def delete(self, name: str, *, by: str, rev: int | None = None) -> Group:
+        """Raises NoSuchKey, KeyRefused (it has clients), Outdated, ConflictError, RedisUnavailable."""
 
         async def change() -> Group:
-            record = self.find(name)
+            record = self._seen(name, rev)
             if not record.rev:
                 raise NoSuchKey("The gateway has no terms of its own.")
             # A client that joins in this moment raises the state's version, and then this begins again.
@@ -93,9 +93,18 @@ class Groups:
             return Group(id=GATEWAY_GROUP, name=GATEWAY_GROUP, created_at=self._clock.wall_s())
         return group_named(name, self._view.groups)
 
-    async def _edit(self, name: str, changes: Callable[[Group], Mapping[str, Any]], by: str, what: str) -> Group:
+    def _seen(self, name: str, rev: int | None) -> Group:
+        """The record, if it still is what somebody has seen; any with None."""
+        record = self.find(name)
+        if rev not in (None, record.rev):
+            raise Outdated
+        return record
+
+    async def _edit(
+        self, name: str, changes: Callable[[Group], Mapping[str, Any]], by: str, what: str, rev: int | None = None
+    ) -> Group:
         async def change() -> Group:
-            record = self.find(name)
+            record = self._seen(name, rev)
             after = changed(record, changes(record))
             if after.name != record.name:
                 self._refuse_taken(after)

@@ -31,6 +31,8 @@ _ALIASES: Final = {
     b"x-openrouter-title": frozenset({b"x-title", b"x-openrouter-title"}),
 }
 _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# Where a body says how much it may think: always less than what it may write in all.
+_THINKING: Final = (("thinking", "budget_tokens"), ("reasoning", "max_tokens"))
 
 
 class _Write(NamedTuple):
@@ -140,9 +142,21 @@ def _header(one: Injection) -> tuple[bytes, bytes]:
 
 
 def with_max_tokens(body: bytes, parsed: Mapping[str, Any], route_name: str, most: int) -> bytes:
-    """The body with at most so many tokens of output, by whatever name it limits them. Raises GatewayError, 400."""
+    """The body with at most so many tokens of output, by whatever name it limits them. Raises GatewayError: 400 where
+    it cannot be written, 402 where upstream would not take it.
+    """
     limit = b"%d" % most
     there = [name for name in _LIMITS if parsed.get(name) is not None]
+    if route_name not in _CHAT:
+        raise _not_paid_for("The money that is left does not pay for this call", "Ask for less at once")
+    asked = min((parsed[name] for name in there), default=None)
+    for holder, member in _THINKING:
+        thinks = inner.get(member) if isinstance(inner := parsed.get(holder), dict) else None
+        if isinstance(thinks, int | float) and most <= thinks and (asked is None or thinks < asked):
+            raise _not_paid_for(
+                f"The money that is left pays for {most} tokens of output, fewer than `{holder}.{member}`",
+                f"Lower `{holder}.{member}`",
+            )
     if there:
         new = {name: limit for name in there if parsed[name] > most}
     else:
@@ -151,6 +165,11 @@ def with_max_tokens(body: bytes, parsed: Mapping[str, Any], route_name: str, mos
         return with_members(body, new, parsed.keys()) if new else body
     except DoubledMemberError:
         raise doubled() from None
+
+
+def _not_paid_for(sentence: str, hint: str) -> GatewayError:
+    hint = f"{hint}; `GET /v1/key` says what is left, and until when."
+    return GatewayError(402, "payment_required", f"{sentence}.", hint, headers=((b"x-should-retry", b"false"),))
 
 
 def doubled() -> GatewayError:

@@ -1,6 +1,6 @@
 """What probes have learnt of all OpenRouter keys: in Redis and in every worker's memory. Judges nothing.
 
-Only the elected worker writes, and only while nobody was elected after it.
+Only the elected worker writes, and only while nobody was elected after it; but for the first facts of a new key.
 """
 
 from __future__ import annotations
@@ -79,6 +79,17 @@ class FactStore:
         """False where somebody was elected after the holder of this fencing token. Raises RedisUnavailable."""
         return await self._store(facts.id, msgspec.json.encode(facts), token) and self._learn(facts)
 
+    async def note(self, facts: KeyFacts) -> None:
+        """What was learnt of a key when it was added, if nothing is known of it yet. It counts as never probed: who is
+        elected looks at it all the same. Raises RedisUnavailable.
+        """
+        facts = msgspec.structs.replace(facts, probed_at=0.0)
+        keys = self._redis.keys
+        text = msgspec.json.encode(facts)
+        if await self._redis.command("HSETNX", keys.key_facts, facts.id, text):
+            await self._redis.command("PUBLISH", keys.fact_changes, b"+" + text)
+            self._learn(facts)
+
     async def forget(self, key_id: str, token: int) -> bool:
         """The same for a key that is gone."""
         if not await self._store(key_id, b"", token):
@@ -96,9 +107,10 @@ class FactStore:
         if old is not None and old.probed_at >= facts.probed_at:
             return True
         self._facts[facts.id] = facts
-        self._sample(facts)
-        for hear in self._on_news:
-            hear(facts)
+        if facts.probed_at:
+            self._sample(facts)
+            for hear in self._on_news:
+                hear(facts)
         self._listeners.tell()
         return True
 

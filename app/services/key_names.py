@@ -19,6 +19,10 @@ class KeyRefused(Exception):  # noqa: N818 - a condition
     """A key cannot be taken. The text is for people and holds nothing of the key."""
 
 
+class Outdated(Exception):  # noqa: N818 - a condition
+    """Somebody has changed the record since it was looked at."""
+
+
 class NoSuchKey(Exception):  # noqa: N818 - a condition
     """No key, or more than one, answers to that name. The text is for people."""
 

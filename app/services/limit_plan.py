@@ -47,12 +47,15 @@ class Check(msgspec.Struct, frozen=True):
 class Checks:
     """The checks of calls of one form. Kept as long as the plan, and so is what is derived of them."""
 
-    __slots__ = ("budgets", "items", "told", "weighs", "wire", "wire_from_s", "wire_until_s")
+    __slots__ = ("budgets", "items", "purses", "running", "told", "weighs", "wire", "wire_from_s", "wire_until_s")
 
     def __init__(self, items: tuple[Check, ...]) -> None:
         self.items = items
         # Where in `items` money is limited, and under which name that is known.
-        self.budgets = [(place, check.place) for place, check in enumerate(items) if check.limit.unit is Unit.USD]
+        self.budgets = [(place, check.place) for place, check in enumerate(items) if _is_money(check)]
+        # What is to be booked beside the sums of client, group and gateway: see `spending.Purse`.
+        self.purses = tuple((check.subject, check.limit.span) for check in items if check.own and _is_money(check))
+        self.running = [check.place for check in items if check.limit.unit is Unit.CONCURRENT]
         tokens = any(check.limit.unit in (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS) for check in items)
         self.weighs = bool(self.budgets) or tokens
         # What an answer tells of: limits on requests that are its caller's business.
@@ -63,6 +66,10 @@ class Checks:
         ]
         self.wire: object = None
         self.wire_from_s = self.wire_until_s = 0.0
+
+
+def _is_money(check: Check) -> bool:
+    return check.limit.unit is Unit.USD
 
 
 class Plan:

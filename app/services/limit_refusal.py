@@ -32,6 +32,7 @@ _RUNNING_RETRY_S: Final = 1.0
 _NO_RETRY: Final = (b"x-should-retry", b"false")
 # A wait that is longer than this is no wait any more.
 _LONGEST_WAIT_S: Final = 60.0
+_LONGEST_SPOKEN_S: Final = 600.0
 
 
 def in_words(limit: Limit, size: int) -> str:
@@ -39,10 +40,14 @@ def in_words(limit: Limit, size: int) -> str:
     if limit.unit is Unit.USD:
         what = f"${dollars(size)}" + (" in all" if limit.span is Span.TOTAL else f" per {limit.span}")
     elif limit.unit is Unit.CONCURRENT:
-        what = f"{size} {_UNITS[limit.unit]}"
+        what = _counted(limit, size)
     else:
-        what = f"{size} {_UNITS[limit.unit]} per {limit.span}"
+        what = f"{_counted(limit, size)} per {limit.span}"
     return what + (f" for {limit.models}" if limit.models else "") + (" for each user" if limit.each_user else "")
+
+
+def _counted(limit: Limit, size: int) -> str:
+    return f"{size} {_UNITS[limit.unit].removesuffix('s') if size == 1 else _UNITS[limit.unit]}"
 
 
 def refusal(
@@ -55,7 +60,9 @@ def refusal(
     if check.limit.unit is Unit.USD:
         return _no_money(check, size, size - used, wanted, fits_at_s, now_s)
     most = size if share is None else share
-    sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} is used up."
+    sentence = f"{_OF[check.whose]}, {in_words(check.limit, size)}, is used up."
+    if used < most and wanted > 1:
+        sentence = f"{_OF[check.whose]}, {in_words(check.limit, size)}, has {most - used} left: too few for this call."
     if wanted > most and check.limit.unit not in (Unit.REQUESTS, Unit.CONCURRENT):
         sentence = f"{_OF[check.whose]} is {in_words(check.limit, size)}, and this call alone may need {wanted}."
         less = (
@@ -67,7 +74,8 @@ def refusal(
         hint = "Wait until one of the running calls has ended."
     else:
         wait_s = max(1.0, (fits_at_s or now_s) - now_s)
-        hint = f"There is room again in {ceil(wait_s)} s."
+        again = f"in {ceil(wait_s)} s" if wait_s <= _LONGEST_SPOKEN_S else f"at {_instant(now_s + wait_s + 59)}"
+        hint = f"There is room again {again}."
     return _too_much(sentence, hint, _told(most, most - used, now_s + wait_s) + _wait(wait_s))
 
 
@@ -76,11 +84,12 @@ def _too_much(sentence: str, hint: str, headers: Headers) -> GatewayError:
 
 
 def _no_money(check: Check, size: int, left: int, wanted: int, resets_at_s: float | None, now_s: float) -> GatewayError:
-    sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} is used up."
-    if left > 0:
-        sentence = f"{_OF[check.whose]} of {in_words(check.limit, size)} has ${dollars(left)} left."
+    sentence = f"{_OF[check.whose]}, {in_words(check.limit, size)}, is used up."
     until = "It does not begin anew by itself" if resets_at_s is None else f"It begins anew at {_instant(resets_at_s)}"
-    hint = f"{until}. This call may cost up to ${dollars(wanted)}: a lower `max_tokens` makes that less."
+    hint = f"{until}."
+    if left > 0:
+        sentence = f"{_OF[check.whose]}, {in_words(check.limit, size)}, has ${dollars(left)} left."
+        hint += f" This call may cost up to ${dollars(wanted)}: a lower `max_tokens` makes that less."
     headers: Headers = (_NO_RETRY,)
     if resets_at_s is not None:
         headers += ((b"x-ratelimit-reset", b"%d" % int(resets_at_s * 1000)),)

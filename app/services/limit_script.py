@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import msgspec
 
-from app.core.clock import Clock
 from app.core.keyspace import Keyspace
 from app.core.redis import RedisManager
 from app.models.limits import Unit
@@ -25,11 +24,14 @@ _DAY_S: Final = 86_400
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A call that asks to be let in, and what it may use at most; `clamp`: or less, where only the money is short."""
+    """A call that asks to be let in, and what it may use at most; `clamp`: or less, where only the money is short.
+    `at_s`: when it came, by this gateway's clock.
+    """
 
     hold: str
     checks: Checks
     amounts: Amounts
+    at_s: float
     clamp: bool = False
 
 
@@ -91,9 +93,8 @@ class LimitScript:
 
     now_s: float = 0
 
-    def __init__(self, redis: RedisManager, clock: Clock, ledger_entries: int) -> None:
+    def __init__(self, redis: RedisManager, ledger_entries: int) -> None:
         self._redis = redis
-        self._clock = clock
         self._ledger_entries = ledger_entries
         self.marks = redis.keys.books("applied")
         self._ledger = redis.keys.books("ledger")
@@ -101,18 +102,18 @@ class LimitScript:
 
     def admission(self, journal: str, calls: Sequence[Admission], latest_s: float = 0) -> tuple[Any, ...]:
         """`latest_s`: by Redis' clock; later than that it does nothing. 0: whenever it comes."""
-        now_s = self._clock.wall_s()
         forms: list[object] = []
         places: dict[int, int] = {}
         asked = []
         for call in calls:
             checks, amounts = call.checks, call.amounts
-            place = places.get(id(checks))
+            # At midnight, calls of yesterday and of today may go together.
+            if not checks.wire_from_s <= call.at_s < checks.wire_until_s:
+                self._write_form(checks, call.at_s)
+            place = places.get(id(checks.wire))
             if place is None:
-                if not checks.wire_from_s <= now_s < checks.wire_until_s:
-                    self._write_form(checks, now_s)
                 forms.append(checks.wire)
-                place = places[id(checks)] = len(forms)
+                place = places[id(checks.wire)] = len(forms)
             asked.append((
                 place, call.hold, amounts.nano, amounts.input_tokens, amounts.output_tokens,
                 amounts.least_nano if call.clamp else 0,
@@ -140,20 +141,20 @@ class LimitScript:
             self._ledger_entries,
         )
 
-    def _write_form(self, checks: Checks, now_s: float) -> None:
+    def _write_form(self, checks: Checks, at_s: float) -> None:
         """Names and sizes hold until the day ends, or a raise does. Clocks may be set back."""
-        day_s = now_s // _DAY_S * _DAY_S
+        day_s = at_s // _DAY_S * _DAY_S
         ends = [check.limit.raised_until for check in checks.items if check.limit.raised_until is not None]
-        checks.wire_from_s = max([day_s, *(end for end in ends if end <= now_s)])
-        checks.wire_until_s = min([day_s + _DAY_S, *(end for end in ends if end > now_s)])
-        checks.wire = [self._check_form(check, now_s) for check in checks.items]
+        checks.wire_from_s = max([day_s, *(end for end in ends if end <= at_s)])
+        checks.wire_until_s = min([day_s + _DAY_S, *(end for end in ends if end > at_s)])
+        checks.wire = [self._check_form(check, at_s) for check in checks.items]
 
-    def _check_form(self, check: Check, now_s: float) -> tuple[object, ...]:
+    def _check_form(self, check: Check, at_s: float) -> tuple[object, ...]:
         books, limit, subject = self._redis.keys.books, check.limit, check.subject
-        size, shadow = limit.size_at(now_s), int(limit.shadow)
+        size, shadow = limit.size_at(at_s), int(limit.shadow)
         if limit.unit is Unit.USD:
-            spent, held = spent_name(subject, limit.span, now_s), held_name(subject, limit.span, now_s)
-            return (_MONEY, books(*spent), size, shadow, books(*held), LIVES_S[limit.span], int(check.own))
+            spent, held = spent_name(subject, limit.span, at_s), held_name(subject, limit.span, at_s)
+            return (_MONEY, books(*spent), size, shadow, books(*held), LIVES_S[limit.span])
         if limit.unit is Unit.CONCURRENT:
             return (_RUNNING, books("running", subject, limit.id), size, shadow)
         parts, part_s = PARTS[limit.span]

@@ -95,7 +95,7 @@ class Limits:
         self._redis = redis
         self._clock = clock
         self._journal = journal
-        self._script = LimitScript(redis, clock, ledger_entries)
+        self._script = LimitScript(redis, ledger_entries)
         self._local = LocalLimits(clock, without)
         self._patience_s = patience_s
         self._ahead_s: float | None = None  # Redis' clock, of the loop's
@@ -116,15 +116,18 @@ class Limits:
 
     # ---- what calls ask for
 
-    async def admit(self, hold: str, plan: Plan, models: Sequence[str], user: str, amounts: Amounts) -> Granted:
+    async def admit(
+        self, hold: str, plan: Plan, models: Sequence[str], user: str, amounts: Amounts, at_s: float = 0
+    ) -> Granted:
         """Reserves the amounts in every limit of the call, under its hold. Raises GatewayError: 429, 402, 503.
+        `at_s`: when the call came (0: now), which says whose day its money belongs to.
 
         Whoever is cancelled or refused settles the hold all the same: what was reserved is given back in order.
         """
         checks = plan.checks(models, user)
         if not checks.items:
             return Granted(amounts.nano)
-        call = Admission(hold, checks, amounts, plan.clamp)
+        call = Admission(hold, checks, amounts, at_s or self._clock.wall_s(), plan.clamp)
         if self._away:
             return Granted(self._local.admit(call))
         ask = _Ask(call, pause(asyncio.get_running_loop()))
@@ -241,15 +244,20 @@ class Limits:
         if not answers.calls:
             raise RedisUnavailable("late")
         now_s = self._clock.wall_s()
+        # Of calls of one form the last one knows what all have used.
+        last = {id(ask.call.checks): place for place, ask in enumerate(asks) if ask.call.checks.budgets}
+        for place in sorted(last.values()):
+            call = asks[place].call
+            self._local.learn(call.checks, answers.calls[place].used, call.at_s)
         for ask, answer in zip(asks, answers.calls, strict=True):
             checks = ask.call.checks
-            if checks.budgets:
-                self._local.learn(checks, answer.used, now_s)
             if answer.failed:
                 ask.let(_refused(ask.call, answer, now_s))
-            else:
-                shadows = tuple(checks.items[place - 1].limit for place in answer.shadows)
-                ask.let(Granted(int(answer.granted), remaining(checks, answer.used, now_s), shadows))
+                continue
+            if checks.running and not ask.gone:
+                self._local.began(ask.call)
+            shadows = tuple([checks.items[one - 1].limit for one in answer.shadows]) if answer.shadows else ()
+            ask.let(Granted(int(answer.granted), remaining(checks, answer.used, now_s), shadows))
 
     def _go_away(self, failure: RedisUnavailable | RedisReplyError, asks: list[_Ask], orders: list[_Order]) -> None:
         """Calls are judged by what is known here, and the rest waits."""
@@ -297,5 +305,5 @@ class Limits:
 def _refused(call: Admission, answer: Answer, now_s: float) -> GatewayError:
     check, used = call.checks.items[answer.failed - 1], int(answer.used[answer.failed - 1])
     span = check.limit.span
-    fits_at_s = resets_at(span, now_s) if check.limit.unit is Unit.USD else now_s + answer.fits_in_s
+    fits_at_s = resets_at(span, call.at_s) if check.limit.unit is Unit.USD else now_s + answer.fits_in_s
     return refusal(check, used, amount_of(check, call.amounts), fits_at_s, now_s)

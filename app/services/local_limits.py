@@ -18,6 +18,7 @@ from app.services.spending import period_of
 
 _MOST_KNOWN: Final = 100_000
 _MOST_HOLDS: Final = 100_000
+_DAY_S: Final = 86_400
 
 Place = tuple[str, str]
 
@@ -64,10 +65,24 @@ class LocalLimits:
         self._holds: dict[str, _Hold] = {}
 
     def learn(self, checks: Checks, used: Sequence[float], at_s: float) -> None:
-        """What Redis has said of each limit."""
+        """What Redis has said of each limit. What it said of a day that is over is no news."""
         for index, place in checks.budgets:
-            if len(self._budgets) < _MOST_KNOWN or place in self._budgets:
+            known = self._budgets.get(place)
+            if known is not None:
+                if at_s >= known.at_s or at_s // _DAY_S == known.at_s // _DAY_S:
+                    self._budgets[place] = _Budget(int(used[index]), at_s)
+            elif len(self._budgets) < _MOST_KNOWN:
                 self._budgets[place] = _Budget(int(used[index]), at_s)
+
+    def began(self, call: Admission) -> None:
+        """Redis has let it in: should Redis go away, its place among the running calls counts here until it has
+        ended.
+        """
+        running = call.checks.running
+        if len(self._holds) < _MOST_HOLDS:
+            for place in running:
+                self._running[place] = self._running.get(place, 0) + 1
+            self._holds[call.hold] = _Hold(0, [], running)
 
     def admit(self, call: Admission) -> int:
         """How many nano-dollars it may use; they count until it is settled. Raises GatewayError."""

@@ -205,6 +205,16 @@ class Amounts(msgspec.Struct, frozen=True):
     least_nano: int = 0
 
 
+def together(first: Amounts, other: Amounts, times: int = 1) -> Amounts:
+    """A call and what comes besides, so many times. Only the first one's output may be clamped."""
+    return Amounts(
+        nano=first.nano + other.nano * times,
+        input_tokens=first.input_tokens + other.input_tokens * times,
+        output_tokens=first.output_tokens + other.output_tokens * times,
+        least_nano=first.least_nano + other.nano * times,
+    )
+
+
 class Learned(msgspec.Struct, frozen=True):
     """What calls of a model have come to lately, at most. 0: not known."""
 

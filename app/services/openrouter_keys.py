@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from app.core.security import (
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
 from app.services.key_fields import changed, difference
 from app.services.key_import import ImportOutcome
-from app.services.key_names import KeyRefused, named
+from app.services.key_names import KeyRefused, Outdated, named
 from app.services.key_store import ConflictError, Deed, KeyStore, RecordKind
 from app.services.key_view import KeyView
+from app.services.renewal_plan import inherited
 from app.services.retry import on_conflict
 from app.services.upstream_api import KeyFacts, ProbeFailed
 
@@ -39,6 +41,12 @@ class Probe(Protocol):
     async def describe(self, secret: Secret) -> KeyFacts: ...
 
 
+class Facts(Protocol):
+    """Keeps what was learnt of a new key, for all who want to know before it is probed."""
+
+    async def note(self, facts: KeyFacts) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AddedKey:
     """`known`: it was there before, and nothing was changed."""
@@ -50,12 +58,21 @@ class AddedKey:
 class OpenRouterKeys:
     """Every deed is stored first, and then taken into the view."""
 
-    def __init__(self, store: KeyStore, view: KeyView, ring: KeyRing, clock: Clock, probe: Probe | None) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        view: KeyView,
+        ring: KeyRing,
+        clock: Clock,
+        probe: Probe | None,
+        facts: Facts | None = None,
+    ) -> None:
         self._shelf = store.openrouter
         self._view = view
         self._ring = ring
         self._clock = clock
         self._probe = probe
+        self._facts = facts
         self._no_probe_before = float("-inf")
 
     def secret_of(self, key_id: str) -> Secret:
@@ -75,19 +92,44 @@ class OpenRouterKeys:
         known = self._view.openrouter.get(key_id)
         if known is not None:
             return AddedKey(known, known=True)
-        record = OpenRouterKey(
-            id=key_id,
-            sealed=self._ring.seal(key, context=_sealed_context(key_id)),
-            masked=mask_openrouter_key(key),
-            added_at=self._clock.wall_s(),
-        )
-        record = changed(record, {"label": label, **(changes or {})})
-        record = msgspec.structs.replace(record, kind=await self._ask(Secret(key)))
+        record = changed(self._sealed(key), {"label": label, **(changes or {})})
+        return await self._take(record, await self._ask(Secret(key)), by, "add")
+
+    async def replace(self, name: str, key: str, *, by: str, rev: int | None = None) -> AddedKey:
+        """The new key takes over what was set on the old one, which is then forgotten here: at OpenRouter it stays what
+        it is. Raises NoSuchKey, KeyRefused, Outdated, ConflictError, RedisUnavailable.
+        """
+        old = self._seen(name, rev)
+        if not OPENROUTER_KEY_RE.fullmatch(key):
+            raise KeyRefused("This does not look like an OpenRouter key (sk-or-…).")
+        if openrouter_key_id(key) in self._view.openrouter:
+            raise KeyRefused("This key is in the pool already.")
+        facts = await self._ask(Secret(key))
+        if facts is not None and facts.is_management is not (old.kind is KeyKind.MANAGEMENT):
+            raise KeyRefused("A management key and a key that serves calls cannot replace each other.")
+        record = changed(self._sealed(key), inherited(old) | {"label": old.label, "weight": old.weight})
+        # Of whom it is, its own probe tells; what leaked before is good again with another secret.
+        state = KeyState.DISABLED if old.state is KeyState.DISABLED else KeyState.ENABLED
+        record = msgspec.structs.replace(record, state=state, account="" if facts else old.account)
+        added = await self._take(record, facts, by, "replace", old.masked)
+        await self._drop(old.id, None, by, "replaced", added.record.masked)
+        return added
+
+    def _sealed(self, key: str) -> OpenRouterKey:
+        key_id = openrouter_key_id(key)
+        sealed = self._ring.seal(key, context=_sealed_context(key_id))
+        return OpenRouterKey(id=key_id, sealed=sealed, masked=mask_openrouter_key(key), added_at=self._clock.wall_s())
+
+    async def _take(
+        self, record: OpenRouterKey, facts: KeyFacts | None, by: str, what: str, instead_of: str = ""
+    ) -> AddedKey:
         try:
-            return AddedKey(await self._put(record, by, "add"))
+            added = await self._put(msgspec.structs.replace(record, kind=_kind(facts)), by, what, instead_of)
         except ConflictError:
             await self._view.resync()
-            return AddedKey(self.find(key_id), known=True)
+            return AddedKey(self.find(record.id), known=True)
+        await self._note(facts)
+        return AddedKey(added)
 
     async def import_one(self, key: str, by: str) -> ImportOutcome:
         """The same, with what became of it as a word."""
@@ -101,11 +143,11 @@ class OpenRouterKeys:
             return ImportOutcome.KNOWN
         return ImportOutcome.MANAGEMENT if added.record.kind is KeyKind.MANAGEMENT else ImportOutcome.ADDED
 
-    async def set_state(self, name: str, state: KeyState, *, by: str) -> OpenRouterKey:
-        """A revoked key stays revoked. Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
+    async def set_state(self, name: str, state: KeyState, *, by: str, rev: int | None = None) -> OpenRouterKey:
+        """A revoked key stays revoked. Raises NoSuchKey, KeyRefused, Outdated, ConflictError, RedisUnavailable."""
 
         async def change() -> OpenRouterKey:
-            record = self.find(name)
+            record = self._seen(name, rev)
             if record.state is state:
                 return record
             if record.state is KeyState.REVOKED:
@@ -117,22 +159,25 @@ class OpenRouterKeys:
 
         return await on_conflict(change, self._view.resync)
 
-    async def update(self, name: str, changes: Mapping[str, Any], *, by: str) -> OpenRouterKey:
-        """Raises NoSuchKey, KeyRefused, ConflictError, RedisUnavailable."""
+    async def update(self, name: str, changes: Mapping[str, Any], *, by: str, rev: int | None = None) -> OpenRouterKey:
+        """Raises NoSuchKey, KeyRefused, Outdated, ConflictError, RedisUnavailable."""
 
         async def change() -> OpenRouterKey:
-            record = self.find(name)
+            record = self._seen(name, rev)
             after = changed(record, changes)
             return record if after == record else await self._put(after, by, "update")
 
         return await on_conflict(change, self._view.resync)
 
-    async def delete(self, name: str, *, by: str) -> OpenRouterKey:
-        """Raises NoSuchKey, ConflictError, RedisUnavailable."""
+    async def delete(self, name: str, *, by: str, rev: int | None = None) -> OpenRouterKey:
+        """Raises NoSuchKey, Outdated, ConflictError, RedisUnavailable."""
 
+        return await self._drop(name, rev, by, "delete", "")
+
+    async def _drop(self, name: str, rev: int | None, by: str, what: str, instead: str) -> OpenRouterKey:
         async def change() -> OpenRouterKey:
-            record = self.find(name)
-            version = await self._shelf.drop(record, self._deed(record, by, "delete", record.state, ""))
+            record = self._seen(name, rev)
+            version = await self._shelf.drop(record, self._deed(record, by, what, record.state, instead))
             await self._view.drop_openrouter(record, version)
             log.info("openrouter key deleted", extra={"key": record.masked, "by": by})
             return record
@@ -141,7 +186,14 @@ class OpenRouterKeys:
 
     def find(self, name: str) -> OpenRouterKey:
         """Raises NoSuchKey."""
-        return named(name, self._view.openrouter.values())
+        return self._view.openrouter.get(name) or named(name, self._view.openrouter.values())
+
+    def _seen(self, name: str, rev: int | None) -> OpenRouterKey:
+        """The record, if it still is what somebody has seen; any with None."""
+        record = self.find(name)
+        if rev not in (None, record.rev):
+            raise Outdated
+        return record
 
     async def verify(self) -> None:
         """Asks OpenRouter about the keys that nobody could be asked about when they were added."""
@@ -149,32 +201,39 @@ class OpenRouterKeys:
             if record.kind is not KeyKind.UNVERIFIED or record.state is not KeyState.ENABLED:
                 continue
             try:
-                kind = await self._ask(self.secret_of(record.id))
-                if kind is not KeyKind.UNVERIFIED:
-                    await self._put(msgspec.structs.replace(record, kind=kind), "gateway", "verify")
+                facts = await self._ask(self.secret_of(record.id))
+                if facts is not None:
+                    await self._put(msgspec.structs.replace(record, kind=_kind(facts)), "gateway", "verify")
+                    await self._note(facts)
             except KeyRefused:
                 log.warning("openrouter key unknown", extra={"key": record.masked})
             except (SealBroken, ConflictError, KeyError):
                 continue  # broken, changed or deleted meanwhile: the next round sees what is left to do
 
-    async def _ask(self, secret: Secret) -> KeyKind:
-        """What OpenRouter says of a key; unverified where nobody can be asked. Raises KeyRefused."""
+    async def _ask(self, secret: Secret) -> KeyFacts | None:
+        """What OpenRouter says of a key; None where nobody can be asked. Raises KeyRefused."""
         if self._probe is None or self._clock.monotonic_s() < self._no_probe_before:
-            return KeyKind.UNVERIFIED
+            return None
         try:
-            facts = await self._probe.describe(secret)
+            return await self._probe.describe(secret)
         except ProbeFailed as failure:
             if failure.unknown_key:
                 raise KeyRefused("OpenRouter does not know this key (401).") from None
             if failure.unreachable:
                 # Or else a long list would wait for one time-out after the other.
                 self._no_probe_before = self._clock.monotonic_s() + _PROBE_REST_S
-            return KeyKind.UNVERIFIED
-        return KeyKind.MANAGEMENT if facts.is_management else KeyKind.INFERENCE
+            return None
 
-    async def _put(self, record: OpenRouterKey, by: str, what: str) -> OpenRouterKey:
+    async def _note(self, facts: KeyFacts | None) -> None:
+        """After the key is stored: facts of keys that are not there are swept away."""
+        if facts is None or self._facts is None:
+            return
+        with contextlib.suppress(RedisUnavailable):  # the key is there, and will be probed
+            await self._facts.note(facts)
+
+    async def _put(self, record: OpenRouterKey, by: str, what: str, instead_of: str = "") -> OpenRouterKey:
         before = self._view.openrouter.get(record.id)
-        told = (before.state.value if before else "", record.state.value)
+        told = (before.state.value if before else instead_of, record.state.value)
         if before is not None and what == "update":
             told = difference(before, record)
         deed = self._deed(record, by, what, *told)
@@ -194,6 +253,12 @@ class OpenRouterKeys:
             before=before,
             after=after,
         )
+
+
+def _kind(facts: KeyFacts | None) -> KeyKind:
+    if facts is None:
+        return KeyKind.UNVERIFIED
+    return KeyKind.MANAGEMENT if facts.is_management else KeyKind.INFERENCE
 
 
 def _sealed_context(key_id: str) -> str:

@@ -6,6 +6,7 @@ Made once for as long as the three records stay as they are.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,7 +15,8 @@ from app.core.errors import GatewayError
 from app.models.exchange import Route
 from app.models.keys import ClientKey
 from app.models.limits import Group, Terms
-from app.services.ask import Ask
+from app.services.ask import Ask, Inner
+from app.services.endpoints import writes_preset
 from app.services.inject import Injector, doubled
 from app.services.money import Whose
 from app.services.namespaces import (
@@ -29,7 +31,7 @@ from app.services.namespaces import (
 from app.services.object_ids import ObjectId
 from app.services.splice import DoubledMemberError, Place, edited, item_places, places, with_members, with_values
 from app.services.terms import Rules, named_models
-from app.services.tools import Body, Tool, server_tools
+from app.services.tools import Body, Tool, consulted, server_tools
 
 _BATCH: Final = "batches"
 _CHAT: Final = "chat/completions"
@@ -52,7 +54,7 @@ class Shaped(msgspec.Struct, frozen=True):
 class Policy:
     """One client's."""
 
-    __slots__ = ("_injector", "_rules", "_space")
+    __slots__ = ("_injector", "_models_matter", "_rules", "_space")
 
     def __init__(self, client: ClientKey, group: Group | None, gateway: Group | None) -> None:
         holders: list[tuple[Whose, Terms]] = [(Whose.GATEWAY, gateway)] if gateway is not None else []
@@ -61,6 +63,8 @@ class Policy:
         self._injector = Injector(terms for _, terms in holders)
         self._rules = Rules(holders[::-1])
         self._space = Namespace(client.id)
+        by_model = any(limit.models for _, terms in holders for limit in terms.limits)
+        self._models_matter = self._rules.about_models or by_model
 
     @property
     def needs_address(self) -> bool:
@@ -69,7 +73,10 @@ class Policy:
 
     def refusal(self, route: Route, address: str) -> GatewayError | None:
         """The 403 for the address or the endpoint; nothing of the call need be read for it."""
-        return self._rules.refusal_of_path(route, address)
+        refusal = self._rules.refusal_of_path(route, address)
+        if refusal is None and self._models_matter and writes_preset(route):
+            return _no_presets()
+        return refusal
 
     def headers(self, sent: Headers) -> tuple[Headers, tuple[str, ...]]:
         """The headers as they go on, and what was written into them. It holds for all calls with the same headers."""
@@ -97,7 +104,11 @@ class Policy:
             one = self._one(body, whole, route.name, header_session=header_session, caches=caches)
         except DoubledMemberError:
             raise doubled() from None
-        return Shaped(one.body, ask if one.value is whole else _reread(ask, one.value), _once(one.wrote), one.claims)
+        if one.value is not whole:
+            ask = _reread(ask, one.value)
+        if one.inner:
+            ask = msgspec.structs.replace(ask, inner=one.inner)
+        return Shaped(one.body, ask, _once(one.wrote), one.claims)
 
     def _one(
         self, body: bytes, value: Body, route_name: str, *, header_session: str, caches: bool, nested: bool = False
@@ -122,7 +133,7 @@ class Policy:
         if tools and (names := list(container_changes(self._space, tools))):
             body = with_values(body, names)
             wrote = (*wrote, "container")
-        return _One(body, value, wrote, found)
+        return _One(body, value, wrote, found, consulted(tools) if tools else ())
 
     def _judge_models(self, value: Body, tools: list[Tool], *, nested: bool = False) -> None:
         if self._rules.about_models:
@@ -145,6 +156,8 @@ class Policy:
         edits: list[tuple[Place, bytes]] = []
         written = dict.fromkeys(wrote)
         found: dict[ObjectId, None] = {}
+        asked: list[Inner] = []
+        most: list[int | None] = []
         for request, place in zip(requests, item_places(outer), strict=True):
             value = request.get("body") if isinstance(request, dict) else None
             if not isinstance(value, dict):
@@ -159,9 +172,11 @@ class Policy:
                 edits.append((inner, one.body))
             written.update(dict.fromkeys(one.wrote))
             found.update(dict.fromkeys(one.claims))
+            most.append(_most_tokens(value))
+            asked += [msgspec.structs.replace(other, read_bytes=len(text)) for other in one.inner]
         if edits:
             body = edited(body, [(at, edited(outer, edits))])
-        return Shaped(body, ask, tuple(written), tuple(found))
+        return Shaped(body, _summed(ask, most, asked), tuple(written), tuple(found))
 
 
 class _One(NamedTuple):
@@ -169,10 +184,26 @@ class _One(NamedTuple):
     value: Body
     wrote: tuple[str, ...]
     claims: tuple[ObjectId, ...]
+    inner: tuple[Inner, ...]
 
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) if len(names) > 1 else names
+
+
+def _summed(ask: Ask, most: list[int | None], inner: list[Inner]) -> Ask:
+    """A batch as its first request, and the others besides: they have read all of the body together."""
+    if len(most) < 2 and not inner and most[:1] in ([], [ask.max_tokens]):
+        return ask
+    others = Counter((*(Inner(max_tokens=one, read_bytes=0) for one in most[1:]), *inner))
+    every = tuple(msgspec.structs.replace(one, times=count) for one, count in others.items())
+    return msgspec.structs.replace(ask, max_tokens=most[0] if most else ask.max_tokens, inner=every)
+
+
+def _most_tokens(body: Body) -> int | None:
+    """What one request of a batch says that it may write at most."""
+    said = [body.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")]
+    return next((most for most in said if type(most) is int and most >= 0), None)
 
 
 def _reread(ask: Ask, value: Body) -> Ask:
@@ -185,6 +216,14 @@ def _reread(ask: Ask, value: Body) -> Ask:
     if (after := value.get("models") or []) != before:
         changed["models"] = (*after, *ask.models[len(before) :])
     return msgspec.structs.replace(ask, **changed)
+
+
+def _no_presets() -> GatewayError:
+    return GatewayError(
+        403, "permission_denied",
+        "This key may not write presets: it has rules about models, and a preset may stand for any.",
+        "Ask the people who run the gateway.",
+    )  # fmt: skip
 
 
 def _unwritable() -> GatewayError:

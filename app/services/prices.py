@@ -6,8 +6,9 @@ Knows no clients and no limits. A list that cannot be had or read leaves the las
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,17 @@ import msgspec
 from app.core.clock import Clock
 from app.core.errors import GatewayError
 from app.core.tasks import TaskSet
-from app.services.money import NOTHING_LEARNED, Amounts, Learned, Price, dearest_of, price_of, upper_estimate
+from app.services.ask import Inner
+from app.services.money import (
+    NOTHING_LEARNED,
+    Amounts,
+    Learned,
+    Price,
+    dearest_of,
+    price_of,
+    together,
+    upper_estimate,
+)
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +34,9 @@ Fetch = Callable[[], Awaitable[bytes]]
 """Gives the body of `GET /models?output_modalities=all`. Raises GatewayError."""
 
 _RETRY_S: Final = 15.0
+_FIRST_RETRY_S: Final = 1.0
+"""Until there is any list: without one, a call is reserved at the dearest rate."""
+_START_S: Final = 3.0
 _HALF_LIFE_S: Final = 6 * 3600.0
 _LEAST_LEARNED: Final = 1024
 _MOST_ANSWERS: Final = 4096
@@ -68,18 +82,25 @@ class Prices:
         self._listed: dict[str, Price | None] = {}
         self._answers: dict[tuple[str, ...], Price | None] = {}
         self._learned: dict[str, tuple[Learned, float]] = {}
+        self._tried = asyncio.Event()
+        self._complaint = ""
 
     def __repr__(self) -> str:
         return f"<Prices {len(self._listed)} models>"
 
     async def start(self) -> None:
-        """Reads the list in the background: calls do not wait for it."""
+        """Reads the list once, if that takes no longer than a moment, and from then on in the background."""
         self._tasks.spawn(self._keep_fresh(), "prices: read the list")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_S):
+                await self._tried.wait()
 
     async def _keep_fresh(self) -> None:
         while True:
             good = await self.refresh()
-            await asyncio.sleep(self._every_s if good else min(_RETRY_S, self._every_s))
+            self._tried.set()
+            pause_s = _RETRY_S if self._listed else _FIRST_RETRY_S
+            await asyncio.sleep(self._every_s if good else min(pause_s, self._every_s))
 
     async def refresh(self) -> bool:
         """Reads the list now. Whether there was one."""
@@ -87,14 +108,21 @@ class Prices:
             body = await self._fetch()
             listed = await asyncio.to_thread(listed_in, body)
         except GatewayError as error:
-            log.warning("price list unavailable", extra={"status": error.status})
+            self._complain("price list unavailable", {"status": error.status})
             return False
         if not listed:
-            log.warning("price list unreadable", extra={"bytes": len(body)})
+            self._complain("price list unreadable", {"bytes": len(body)})
             return False
+        self._complaint = ""
         self._listed = listed
         self._answers = {}
         return True
+
+    def _complain(self, message: str, extra: dict[str, int]) -> None:
+        """Once, until there is something else to say."""
+        level = logging.DEBUG if message == self._complaint else logging.WARNING
+        self._complaint = message
+        log.log(level, message, extra=extra)
 
     def price(self, model: str) -> Price | None:
         """None: not known, or not to be known before upstream has chosen what answers."""
@@ -161,11 +189,24 @@ class Prices:
         return Learned(mark.output_tokens * thousandths // 1000, mark.nano * thousandths // 1000)
 
     def estimate(
-        self, models: tuple[str, ...], body_bytes: int, media_bytes: int, max_tokens: int | None, *, choices: int = 1
+        self,
+        models: tuple[str, ...],
+        body_bytes: int,
+        media_bytes: int,
+        max_tokens: int | None,
+        *,
+        choices: int = 1,
+        inner: Iterable[Inner] = (),
     ) -> Amounts:
-        """What a call that names these models is reserved at."""
+        """What a call that names these models is reserved at, with the calls that upstream makes for it."""
         learned = self.learned(models)
-        return upper_estimate(self.dearest(models), body_bytes, media_bytes, max_tokens, learned, choices=choices)
+        amounts = upper_estimate(self.dearest(models), body_bytes, media_bytes, max_tokens, learned, choices=choices)
+        for one in inner:
+            named = (one.model,) if one.model else models
+            read = (body_bytes, media_bytes) if one.read_bytes is None else (one.read_bytes, 0)
+            other = upper_estimate(self.dearest(named), *read, one.max_tokens, self.learned(named))
+            amounts = together(amounts, other, one.times)
+        return amounts
 
 
 def listed_in(body: bytes) -> dict[str, Price | None]:

@@ -148,7 +148,7 @@ class _Estate:
         while await shipper.confirm() < shipper.booked or not shipper.idle:  # noqa: ASYNC110 - Redis is asked
             await asyncio.sleep(_CONFIRM_EVERY_S)
         await shipper.close()
-        self._signs.let_go(journal.id)
+        await self._signs.let_go(journal.id)
         # First the journal, then its mark: a journal without one would be booked all over again.
         await asyncio.to_thread(journal.remove)
         with contextlib.suppress(RedisUnavailable, RedisReplyError):
@@ -212,6 +212,6 @@ class _Estate:
     def _book(self, shipper: Shipper, call: OpenCall, usage: Usage | None) -> None:
         entry = priced(call.entry, usage, call.tokens)
         doubtful = tokens_charged(usage, *call.tokens) if usage is not None and usage.flags else (0, 0)
-        closed = Closed(call.number, msgspec.Raw(entry_packed(entry)), call.held, call.spenders, *doubtful)
+        closed = Closed(call.number, msgspec.Raw(entry_packed(entry)), call.held, call.spenders, *doubtful, call.purses)
         sequence = self._journal.append(packed(closed))
         shipper.ship(Parcel(sequence, closed, entry), soon=call.held)

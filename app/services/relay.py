@@ -5,6 +5,8 @@ Bytes pass as they came but for what is the pool's account; a copy of them is wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from app.core.errors import Fault, GatewayError
@@ -22,12 +24,15 @@ from app.services.wire import response_headers
 from app.transport import Answer, TransportError
 
 Pairs = list[tuple[bytes, bytes]]
+JobSeen = Callable[[str, int, bytes], None]
+"""Is told of a job's record that a caller has asked for: the job's path, the answer's status and body."""
 
 # More than what is kept of a body.
 _MOST_KEPT = 256 * 1024
 
 # What is billed when it has ended, and where its record is.
 _JOBS = {"video": "videos", "batch": "batches"}
+_SLASHES_OF_A_RECORD = 3  # /v1/videos/{id}
 _HEARTBEAT = b": keep-alive\n\n"
 _NO_FOLLOWERS: tuple[Scanner, Cleaner] = (NO_SCANNER, NoCleaner())
 
@@ -35,11 +40,20 @@ _NO_FOLLOWERS: tuple[Scanner, Cleaner] = (NO_SCANNER, NoCleaner())
 class Relay:
     """Passes answers on. `heartbeat_s`: a stream's silence after which its caller gets a comment."""
 
-    def __init__(self, owners: Owners, accounting: Accounting, links: answers.Links, *, heartbeat_s: float) -> None:
+    def __init__(
+        self,
+        owners: Owners,
+        accounting: Accounting,
+        links: answers.Links,
+        *,
+        heartbeat_s: float,
+        job_seen: JobSeen | None = None,
+    ) -> None:
         self._owners = owners
         self._accounting = accounting
         self._links = links
         self._heartbeat_s = heartbeat_s
+        self._job_seen = job_seen
 
     async def begun(self, call: Call, caller: Caller, begun: Begun, key_id: str) -> None:
         """Raises AnswerCutError where the answer breaks."""
@@ -81,6 +95,8 @@ class Relay:
             cleaned = answers.cleaned(status, body)
         if call.route.relinked:
             cleaned = self._links.rewritten(cleaned, call.public_base)
+        if self._job_seen is not None and (job := _job_asked_for(call)):
+            self._job_seen(job, status, body)
         if call.route.lists and status == 200:
             cleaned = await self._own_items(call, cleaned)
         if call.route.creates and status < 300 and (made := answers.id_in(body)):
@@ -175,6 +191,14 @@ class Relay:
         event = answers.cut_event(call.route, call.scanner, error)
         if event:
             await caller.end(event)
+
+
+def _job_asked_for(call: Call) -> str:
+    """The path of the job whose record this call asks for, if it asks for one: its content is something else."""
+    route = call.route
+    if route.owned not in _JOBS or call.method != "GET" or route.path.rstrip(b"/").count(b"/") != _SLASHES_OF_A_RECORD:
+        return ""
+    return f"/{_JOBS[route.owned]}/{route.object_id}"
 
 
 def ownership_unknown() -> GatewayError:

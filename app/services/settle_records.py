@@ -13,6 +13,7 @@ import msgspec
 
 from app.models.ledger import CostKind, Entry
 from app.models.usage import Usage
+from app.services.spending import Purse
 
 _SENT, _NAMED, _UNPRICED, _CLOSED = b"S", b"N", b"U", b"E"
 OPENED: Final = b"O"
@@ -46,6 +47,7 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     user: str = ""
     spenders: tuple[str, ...] = ()
     held: bool = False
+    purses: tuple[Purse, ...] = ()
 
 
 class Named(msgspec.Struct, frozen=True, array_like=True):
@@ -62,6 +64,7 @@ class Unpriced(msgspec.Struct, frozen=True, array_like=True):
     entry: msgspec.Raw
     held: bool = False
     spenders: tuple[str, ...] = ()
+    purses: tuple[Purse, ...] = ()
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True):
@@ -75,6 +78,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True):
     spenders: tuple[str, ...] = ()
     input_tokens: int = 0
     output_tokens: int = 0
+    purses: tuple[Purse, ...] = ()
 
 
 Record = Sent | Named | Unpriced | Closed
@@ -90,6 +94,7 @@ class OpenCall(msgspec.Struct, frozen=True):
     held: bool = False
     spenders: tuple[str, ...] = ()
     tokens: tuple[int, int] = (0, 0)
+    purses: tuple[Purse, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -178,11 +183,12 @@ def _open_call(journal: str, sent: Sent | None, name: str, unpriced: Unpriced | 
     if sent is not None:
         known = entry or _cut_off(journal, sent, name)
         tokens = sent.input_tokens, sent.output_tokens
-        return OpenCall(sent.number, known, sent.key_id, name, sent.held, sent.spenders, tokens)
+        return OpenCall(sent.number, known, sent.key_id, name, sent.held, sent.spenders, tokens, sent.purses)
     if unpriced is None or entry is None:
         return None
     name = name or entry.generation_id
-    return OpenCall(unpriced.number, entry, entry.key_id, name, unpriced.held, unpriced.spenders)
+    held, spenders, purses = unpriced.held, unpriced.spenders, unpriced.purses
+    return OpenCall(unpriced.number, entry, entry.key_id, name, held, spenders, purses=purses)
 
 
 def _cut_off(journal: str, sent: Sent, name: str) -> Entry:

@@ -23,7 +23,7 @@ from app.services.cells import deltas
 from app.services.limit_script import Batch, Settled
 from app.services.limits import Limits
 from app.services.settle_records import Closed, closed_in, entry_of
-from app.services.spending import sums_of
+from app.services.spending import purse_sums, sums_of
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class Shipper:
             self._booked,
             parcels[-1].sequence,
             [_settled(parcel) for parcel in parcels if parcel.closed.held],
-            sums_of(entries),
+            sums_of(entries) + purse_sums((parcel.entry, parcel.closed.purses) for parcel in parcels),
             [bytes(parcel.closed.entry) for parcel in parcels],
             deltas(entries, self._known),
             list({name for parcel in parcels if parcel.entry.cost_nano for name in parcel.closed.spenders}),

@@ -23,8 +23,6 @@ _SIGN_LASTS_S: Final = 20
 _LOOKS: Final = 5  # in a row, ten seconds apart: longer than a worker's breaker keeps it from Redis
 _SIGN_EVERY_S: Final = 10.0
 _SWEPT_AT_ONCE: Final = 500
-# What cannot be settled after so long will never be.
-_REMAINS_S: Final = 35 * 86_400
 
 
 class SignsOfLife:
@@ -47,19 +45,25 @@ class SignsOfLife:
         """Where nothing is held any more, nobody has to wait until the sign fades."""
         await self._tasks.close()
         with contextlib.suppress(RedisUnavailable, RedisReplyError):
-            own = sorted(self._own)
-            held = await self._redis.pipeline([("HLEN", holds_name(self._redis.keys, one)) for one in own])
-            done = [one for one, count in zip(own, held, strict=True) if not count]
-            gone: list[tuple[Any, ...]] = [("DEL", self._sign_of(one)) for one in done]
-            await self._redis.pipeline([*gone, *(("SREM", self._workers, one) for one in done)])
+            await self._leave(sorted(self._own))
 
     async def keep(self, journal: str) -> None:
         """Holds of a journal that was taken over live on as long as this worker. Raises RedisUnavailable."""
         self._own.add(journal)
         await self._sign()
 
-    def let_go(self, journal: str) -> None:
+    async def let_go(self, journal: str) -> None:
+        """All of a journal that was taken over is booked. What it still holds is the sweep's business."""
         self._own.discard(journal)
+        with contextlib.suppress(RedisUnavailable, RedisReplyError):
+            await self._leave([journal])
+
+    async def _leave(self, journals: list[str]) -> None:
+        held = await self._redis.pipeline([("HLEN", holds_name(self._redis.keys, one)) for one in journals])
+        done = [one for one, count in zip(journals, held, strict=True) if not count]
+        if done:
+            signs: list[tuple[Any, ...]] = [("DEL", self._sign_of(one)) for one in done]
+            await self._redis.pipeline([*signs, ("SREM", self._workers, *done)])
 
     def _sign_of(self, journal: str) -> str:
         return self._redis.keys.books("alive", journal)
@@ -95,9 +99,11 @@ class SignsOfLife:
 
     async def _give_back(self, worker: str) -> None:
         names = (self._sign_of(worker), holds_name(self._redis.keys, worker), self._workers)
+        held = await self._redis.command("HLEN", names[1])
         place = b"0"
         while True:
-            place = await self._redis.script("sweep", names, (worker, place, _SWEPT_AT_ONCE, _REMAINS_S))
+            place = await self._redis.script("sweep", names, (worker, place, _SWEPT_AT_ONCE))
             if place == b"0":
                 break
-        log.warning("holds given back", extra={"worker": worker})
+        if held:
+            log.warning("holds given back", extra={"worker": worker, "holds": held})

@@ -6,7 +6,7 @@ A cost belongs to the time at which its call was admitted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Final
@@ -17,6 +17,8 @@ from app.services.limit_plan import GATEWAY_SUBJECT, client_subject, group_subje
 
 Parts = tuple[str, ...]
 """Of a name for `keys.books(…)`."""
+Purse = tuple[str, Span]
+"""A budget with a sum of its own, beside those of its holder: of certain models, or of one end user. (subject, span)"""
 
 _DAY_S: Final = 86_400
 LIVES_S: Final = {Span.DAY: 40 * _DAY_S, Span.WEEK: 70 * _DAY_S, Span.MONTH: 430 * _DAY_S, Span.TOTAL: 0}
@@ -44,8 +46,22 @@ def held_name(subject: str, span: Span, at_s: float) -> Parts:
     return ("held", subject, period_of(span, at_s))
 
 
-def sums_of(entries: Iterable[Entry]) -> list[tuple[Parts, int, int]]:
-    """What the entries add to the sums of clients, groups and the gateway: (name, life in seconds, nano-dollars)."""
+Sum = tuple[Parts, int, int]
+"""A name, its life in seconds, and the nano-dollars to be added."""
+
+
+def purse_sums(spent: Iterable[tuple[Entry, Sequence[Purse]]]) -> list[Sum]:
+    """What entries add to budgets with sums of their own."""
+    sums: defaultdict[tuple[Parts, int], int] = defaultdict(int)
+    for entry, purses in spent:
+        if entry.cost_nano > 0:
+            for subject, span in purses:
+                sums[spent_name(subject, span, entry.at_s), LIVES_S[span]] += entry.cost_nano
+    return [(name, life_s, nano) for (name, life_s), nano in sums.items()]
+
+
+def sums_of(entries: Iterable[Entry]) -> list[Sum]:
+    """What the entries add to the sums of clients, groups and the gateway."""
     by_day: defaultdict[tuple[str, int], int] = defaultdict(int)
     for entry in entries:
         if entry.cost_nano > 0:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from app.services.ask import Inner
 from app.services.splice import Path
 
 Body = Mapping[str, Any]
@@ -27,6 +28,13 @@ _NOT_LOOKED_INTO: Final = frozenset({
     *_CONVERSATION, "prompt", "tools", "response_format", "text", "requests", "metadata", "trace", "provider",
 })  # fmt: skip
 _CITES: Final = ("citation", "file_path")
+# What they ask where they name no model; empty: the call's own.
+_ASKED_UNNAMED: Final = {
+    "advisor": ("",),
+    "subagent": ("",),
+    "image_generation": ("openai/gpt-5-image",),
+    "fusion": ("~anthropic/claude-opus-latest", "~openai/gpt-latest", "~google/gemini-pro-latest"),
+}
 
 
 class Tool(NamedTuple):
@@ -105,6 +113,18 @@ def models_of(tool: Tool) -> Iterator[str]:
             yield value
         elif (name == "models" or name.endswith("_models")) and isinstance(value, list):
             yield from (model for model in value if isinstance(model, str))
+
+
+def consulted(tools: list[Tool]) -> tuple[Inner, ...]:
+    """The models that tools may ask besides the call's own, each once. How often a tool asks is the model's choice."""
+    found: list[Inner] = []
+    for tool in tools:
+        parameters = tool.value.get("parameters")
+        most = (parameters if isinstance(parameters, dict) else tool.value).get("max_completion_tokens")
+        # A pattern says between which models a router chooses.
+        models = [model for model in models_of(tool) if "*" not in model] or _ASKED_UNNAMED.get(tool.kind, ())
+        found += [Inner(model, most if type(most) is int and most >= 0 else None) for model in models]
+    return tuple(found)
 
 
 def named_containers(tool: Tool) -> Iterator[tuple[Path, str]]:

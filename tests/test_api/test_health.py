@@ -64,4 +64,4 @@ async def test_a_missing_page_is_told_in_the_apis_shape() -> None:
     assert status == 404
     assert body["error"]["code"] == 404
     assert body["error"]["metadata"]["error_type"] == "not_found"
-    assert "/v1" in body["error"]["metadata"]["hint"]
+    assert "/v1" in body["error"]["message"]

@@ -20,7 +20,7 @@ def test_openrouters_shape() -> None:
         "error": {
             "code": 401,
             "message": "No key. Send one.",
-            "metadata": {"error_type": "authentication", "hint": "Send one."},
+            "metadata": {"error_type": "authentication"},
         }
     }
     given = dict(headers)

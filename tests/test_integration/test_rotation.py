@@ -87,7 +87,9 @@ def test_a_key_is_rotated_under_two_hundred_streams(own_gateway: GatewayMaker, u
     assert len(rows) == load.done, "each stream was made once, and none was cut or repeated"
     assert not any(row["cancelled"] for row in rows)
     growing = shares(upstream, ids["main"], new)
-    assert 0 < growing[0] < growing[1] < growing[2] < 0.7, growing
+    # Chance decides each call: the second and the third third may lie close, the first lies below both.
+    assert 0 < growing[0] < min(growing[1:]), growing
+    assert max(growing) < 0.7, growing
     wait_until(lambda: told(gateway, "keys", "renewals")[0]["step"] == "done", what="the journal's end")
     assert in_the_pool(gateway) == undeleted(upstream)
     assert not any("rescued" in str(line.get("event", "")) for line in gateway.log_lines()), "nothing had to be rescued"

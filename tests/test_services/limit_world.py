@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from app.services.limit_script import Batch, Settled
 from app.services.limits import Limits
 from app.services.local_limits import WithoutRedis
 from app.services.money import NANO, Amounts, resets_at
-from app.services.spending import held_name, period_of, spent_name, sums_of
+from app.services.spending import Purse, held_name, period_of, purse_sums, spent_name, sums_of
 from tests.redis_server import RedisServer
 
 JOURNAL = "0123456789abcdef"
@@ -84,9 +84,15 @@ def an_entry(hold: str, at_s: float, cost_nano: int, client: str = "ck_1", group
     return Entry(id=hold, request_id=hold, at_s=at_s, client_id=client, group_id=group, cost_nano=cost_nano)
 
 
-def a_batch(after: int, *settled: tuple[Settled, Entry], journal: str = JOURNAL, **more: Any) -> Batch:
-    entries = [entry for _, entry in settled]
-    return Batch(journal, after, after + max(1, len(settled)), [item for item, _ in settled], sums_of(entries), **more)
+def a_batch(
+    after: int,
+    *settled: tuple[Settled, Entry],
+    journal: str = JOURNAL,
+    purses: Sequence[tuple[Entry, Sequence[Purse]]] = (),
+    **more: Any,
+) -> Batch:
+    sums = sums_of(entry for _, entry in settled) + purse_sums(purses)
+    return Batch(journal, after, after + max(1, len(settled)), [item for item, _ in settled], sums, **more)
 
 
 class Books:
@@ -117,8 +123,8 @@ def parts_of(answer: Any) -> dict[int, int]:
     """The parts of a window, of HGETALL's answer: its sum is that of all that is stored."""
     pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
     found = {bytes(name): int(value) for name, value in pairs}
-    total = found.pop(b"sum")
-    found.pop(b"at")
+    total, first = found.pop(b"sum"), found.pop(b"first")
+    assert all(first <= int(part) for part in found)
     assert total == sum(found.values())
     return {int(part): count for part, count in found.items() if count}
 

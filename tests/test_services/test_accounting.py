@@ -18,9 +18,11 @@ from app.models.usage import Usage
 from app.services.ask import read_ask
 from app.services.call import Call
 from app.services.routes import route_of
+from app.services.spending import period_of
 from tests.redis_server import RedisServer
 from tests.test_services.books_rig import BooksRig, books_on
 from tests.test_services.conftest import manager
+from tests.test_services.limit_world import NOON, HandClock
 
 MODEL = "openai/gpt-4o"
 PRICES = msgspec.json.encode(
@@ -37,13 +39,26 @@ def usd(size: int, **more: Any) -> Limit:
     return Limit(unit=Unit.USD, span=Span.DAY, size=size, **more)
 
 
-async def begun(rig: BooksRig, who: ClientKey, **asked: Any) -> tuple[Call, bytes]:
-    """A call that was let in, and its body as it goes on."""
-    body = msgspec.json.encode({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], **asked})
+def opened(rig: BooksRig, who: ClientKey) -> Call:
+    """A call whose head has come."""
     route = route_of("POST", b"/v1/chat/completions")
     assert route is not None
     call = Call("POST", route, b"", [], b"application/json", who, b"", request_id="req-1")
     rig.accounting.open(call)
+    return call
+
+
+def body_of(**asked: Any) -> bytes:
+    return msgspec.json.encode({"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], **asked})
+
+
+ASKED = body_of(max_tokens=1000)
+
+
+async def begun(rig: BooksRig, who: ClientKey, **asked: Any) -> tuple[Call, bytes]:
+    """A call that was let in, and its body as it goes on."""
+    body = body_of(**asked)
+    call = opened(rig, who)
     call.ask = read_ask(body)
     return call, await rig.accounting.admit(call, body)
 
@@ -114,6 +129,53 @@ async def test_the_groups_limits_count_too(redis_server: RedisServer) -> None:
         assert caught.value.status == 429
         assert caught.value.message.startswith("The limit of this key's group")
         rig.accounting.settle(call, 0)
+
+
+async def test_every_budget_hears_of_calls_let_in_without_redis(redis_server: RedisServer) -> None:
+    """Those of certain models and of end users too: what they count stands in the journal."""
+    limits = (usd(USD), usd(USD, models="openai/*"), usd(USD, each_user=True), usd(USD, models="a/*"))
+    who = client(*limits)
+    async with manager(redis_server) as redis, books_on(redis, price_list=PRICES) as rig:
+
+        async def one(cost_nano: int) -> Call:
+            call, _ = await begun(rig, who, user="carol", max_tokens=10)
+            call.usage = Usage(cost_nano=cost_nano)
+            rig.accounting.settle(call, 0)
+            return call
+
+        call = await one(42)
+        await entries(redis, 1)
+        redis_server.kill()
+        await one(100)
+        redis_server.start()
+        async with asyncio.timeout(20):
+            await rig.books.shipper.done()
+        day = period_of(Span.DAY, call.at_s)
+        subjects = ["c:ck_1", *(f"c:ck_1~{one.id}" for one in limits[1:]), f"c:ck_1~{limits[2].id}~{call.user}"]
+        spent = [int(await redis.command("GET", redis.keys.books("spent", one, day)) or 0) for one in subjects]
+        assert spent == [142, 142, 0, 0, 142]
+        assert await redis.command("KEYS", redis.keys.books("held", "*")) == []
+
+
+async def test_a_call_at_midnight_belongs_to_the_day_it_came_in(redis_server: RedisServer) -> None:
+    """It is checked against that day's money, and booked to it, however late it is let in."""
+    clock = HandClock(NOON + 43_199)
+    who = client(usd(USD // 50))
+    async with manager(redis_server) as redis, books_on(redis, price_list=PRICES, clock=clock) as rig:
+        call = opened(rig, who)
+        clock.now_s += 10
+        call.ask = read_ask(ASKED)
+        await rig.accounting.admit(call, ASKED)
+        (held,) = await redis.command("KEYS", redis.keys.books("held", "*"))
+        assert held.endswith(b":d:2026-11-24")
+        # The new day's money is whole.
+        late, _ = await begun(rig, who, max_tokens=1000)
+        for one in (call, late):
+            one.usage = Usage(cost_nano=7)
+            rig.accounting.settle(one, 0)
+        await entries(redis, 2)
+        for day in ("2026-11-24", "2026-11-25"):
+            assert await redis.command("GET", redis.keys.books("spent", "c:ck_1", f"d:{day}")) == b"7"
 
 
 async def test_bodies_are_kept_for_who_wants_it(redis_server: RedisServer) -> None:

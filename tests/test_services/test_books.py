@@ -16,6 +16,7 @@ from app.core.commit_log import CommitLog, LogFull
 from app.core.errors import GatewayError
 from app.core.redis import RedisManager
 from app.models.ledger import CostKind
+from app.models.limits import Span
 from app.models.usage import Usage
 from app.services import books as books_module
 from app.services import settlement
@@ -118,6 +119,23 @@ async def test_a_call_with_a_price_is_closed_at_once(redis_server: RedisServer, 
         assert (entry.input_tokens, entry.output_tokens, entry.reserved_nano) == (10, 5, RESERVED.nano)
         assert await desk.booked.reserved() == {}
         assert desk.books.open_calls == 0
+
+
+async def test_purses_go_with_every_record(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Whatever Redis forgets of the reservation, and however late the price is known."""
+    purses = (("c:ck_1~a~u", Span.TOTAL),)
+    async with manager(redis_server) as redis, desk_on(redis, tmp_path) as desk:
+        account = await desk.admitted()
+        account.purses = purses
+        desk.sent(account, purses=purses)
+        desk.books.named(account, "gen-1")
+        desk.settle(account, SILENT)
+        await redis.command("DEL", redis.keys.books("holds", desk.journal.id))
+        desk.asked.all[0][2](PRICED)
+        await desk.books.shipper.done()
+        found = [unpacked(text) for _, text in desk.journal.read()]
+        assert [one.purses for one in found if isinstance(one, Sent | Unpriced | Closed)] == [purses] * 3
+        assert await desk.booked.spent("c:ck_1~a~u") == 42
 
 
 async def test_opening_writes_nothing(redis_server: RedisServer, tmp_path: Path) -> None:

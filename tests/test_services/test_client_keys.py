@@ -12,7 +12,7 @@ import pytest
 from app.models.keys import KeyState
 from app.models.limits import Limit, Span, Unit
 from app.services.credentials import Refusal, refusal_error, standing
-from app.services.key_names import KeyRefused, NoSuchKey
+from app.services.key_names import KeyRefused, NoSuchKey, Outdated
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
 from tests.test_services.key_workers import CLIENTS, TurnedClock, until, worker
@@ -259,3 +259,20 @@ async def test_clients_join_groups_by_name(redis_server: RedisServer) -> None:
                 await keys.update_client_key("app", {"group": name}, by="t")
             with pytest.raises((NoSuchKey, KeyRefused)):
                 await keys.create_client_key("other", by="t", changes={"group": name})
+
+
+async def test_a_deed_on_what_somebody_saw_before_is_refused(redis_server: RedisServer) -> None:
+    """Whoever names the revision they have seen changes that one or nothing."""
+    async with worker(redis_server) as keys:
+        seen = (await keys.create_client_key("app", by="t")).record
+        now = await keys.update_client_key("app", {"owner": "me"}, by="t", rev=seen.rev)
+        for deed in (
+            keys.update_client_key("app", {"owner": "you"}, by="t", rev=seen.rev),
+            keys.set_client_state("app", KeyState.REVOKED, by="t", rev=seen.rev),
+            keys.rotate_client_key("app", overlap_s=0, by="t", rev=seen.rev),
+            keys.delete_client_key("app", by="t", rev=seen.rev),
+        ):
+            with pytest.raises(Outdated):
+                await deed
+        assert keys.find_client("app") == now
+        await keys.delete_client_key("app", by="t", rev=now.rev)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.models.exchange import RouteKind
-from app.services.endpoints import ENDPOINT_CLASSES, OPEN, endpoint_class
+from app.services.endpoints import ENDPOINT_CLASSES, OPEN, endpoint_class, writes_preset
 from app.services.routes import route_of
 
 CLASSES = {
@@ -67,3 +67,29 @@ def test_what_everybody_may_ask_for_is_no_inference() -> None:
     route = route_of("GET", b"/v1/embeddings/models")
     assert route is not None
     assert route.kind is RouteKind.CATALOGUE
+
+
+@pytest.mark.parametrize(
+    ("call", "writes"),
+    [
+        ("POST presets/x/chat/completions", True),
+        ("POST presets/x/messages", True),
+        ("POST presets/x/responses/", True),
+        ("POST PRE%73ETS;a=1/x/chat%2fcompletions", True),
+        ("POST presets/x/something/new", True),
+        ("GET presets", False),
+        ("GET presets/x", False),
+        ("GET presets/x/", False),
+        ("GET presets/x/versions", False),
+        ("GET presets/x/versions/1", False),
+        ("POST chat/completions", False),
+        ("GET something/x/messages", False),
+    ],
+)
+def test_a_preset_is_written_under_the_names_of_inference(call: str, writes: bool) -> None:
+    """In any spelling; whoever only looks at presets writes none."""
+    method, _, leaf = call.partition(" ")
+    route = route_of(method, b"/api/v1/" + leaf.encode())
+
+    assert route is not None
+    assert writes_preset(route) is writes

@@ -183,6 +183,44 @@ def test_output_is_clamped_by_whatever_name(body: bytes, route: str, result: byt
     assert result == with_max_tokens(body, json.loads(body), route, 5)
 
 
+@pytest.mark.parametrize(
+    ("body", "route", "fits"),
+    [
+        ({"max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 1024}}, "messages", False),
+        ({"max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 999}}, "messages", True),
+        ({"max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 1000}}, "messages", False),
+        ({"thinking": {"budget_tokens": 1024.0}}, "messages", False),
+        ({"max_tokens": 1024, "thinking": {"budget_tokens": 4000}}, "messages", True),
+        ({"max_tokens": 9000, "thinking": {"type": "adaptive"}}, "messages", True),
+        ({"max_tokens": 9000, "thinking": None, "reasoning": {"max_tokens": 2000}}, "chat/completions", False),
+        ({"max_completion_tokens": 9000, "reasoning": {"max_tokens": 999}}, "chat/completions", True),
+        ({"max_output_tokens": 9000, "reasoning": {"max_tokens": 1000}}, "responses", False),
+        ({"reasoning": {"effort": "high"}}, "responses", True),
+        ({"reasoning": "x"}, "responses", True),
+    ],
+)
+def test_output_is_never_clamped_below_the_thinking(body: dict[str, Any], route: str, fits: bool) -> None:
+    """Upstream refuses such a body, unless its caller has wanted it so."""
+    text = json.dumps(body).encode()
+    if fits:
+        clamped = json.loads(with_max_tokens(text, body, route, 1000))
+        assert 1000 in (clamped.get(name) for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"))
+        return
+    with pytest.raises(GatewayError) as caught:
+        with_max_tokens(text, body, route, 1000)
+    assert (caught.value.status, caught.value.error_type) == (402, "payment_required")
+    assert "1000 tokens" in caught.value.message
+    assert "`GET /v1/key`" in caught.value.hint
+
+
+@pytest.mark.parametrize("route", ["batches", "images", "embeddings", "videos"])
+def test_only_text_is_clamped(route: str) -> None:
+    """Elsewhere `max_tokens` means nothing, or something else."""
+    with pytest.raises(GatewayError) as caught:
+        with_max_tokens(b'{"model":"a/b"}', {"model": "a/b"}, route, 5)
+    assert caught.value.status == 402
+
+
 def test_output_is_not_clamped_in_a_body_that_reads_two_ways() -> None:
     """It is the caller's mistake."""
     body = b'{"max_tokens":9,"x":1,"x":2}'

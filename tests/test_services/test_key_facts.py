@@ -82,3 +82,21 @@ async def test_after_an_outage(redis_server: RedisServer) -> None:
         redis_server.call("HSET", "ormw:{state}:key-facts", "l", '{"id":"l","probed_at":5}', "m", "nonsense")
         redis_server.call("PUBLISH", "ormw:{state}:fact-changes", "+nonsense")
         await until(lambda: set(one.every) == {"l"})
+
+
+async def test_first_facts_of_a_new_key(redis_server: RedisServer) -> None:
+    """All workers know its account at once; a probe's word counts for more, then and later, and nothing is measured."""
+    news: list[KeyFacts] = []
+    async with worker(redis_server) as one, worker(redis_server) as two:
+        two.on_news(news.append)
+        await one.note(KeyFacts(id="k", probed_at=100, account="a", usage_nano=5))
+        assert one.account_of("k") == "a"
+        await until(lambda: two.account_of("k") == "a", within_s=1)
+        assert (two.every["k"].probed_at, two.samples("k"), news) == (0, (), [])
+        async with worker(redis_server, follow=False) as late:
+            assert late.account_of("k") == "a"
+        probed = KeyFacts(id="k", probed_at=50, account="b")
+        assert await two.put(probed, 1)
+        await one.note(KeyFacts(id="k", probed_at=100, account="c"))
+        await until(lambda: one.get("k") == probed, within_s=1)
+        assert (two.get("k"), news) == (probed, [probed])

@@ -23,6 +23,8 @@ def test_words() -> None:
     assert in_words(limit(usd, Span.TOTAL, 1, models="a/*"), NANO // 2) == "$0.5 in all for a/*"
     assert in_words(limit(Unit.REQUESTS, Span.MINUTE, 60), 60) == "60 requests per minute"
     assert in_words(limit(Unit.INPUT_TOKENS, Span.DAY, 9, each_user=True), 9) == "9 input tokens per day for each user"
+    assert in_words(limit(Unit.REQUESTS, Span.HOUR, 1), 1) == "1 request per hour"
+    assert in_words(limit(Unit.CONCURRENT, Span.NOW, 1), 1) == "1 concurrent request"
     assert in_words(limit(Unit.CONCURRENT, Span.NOW, 4), 4) == "4 concurrent requests"
 
 
@@ -37,17 +39,17 @@ def told(limit_: int, left: int, reset_s: float) -> tuple[tuple[bytes, bytes], .
 RATES: list[tuple[Limit, Whose, tuple[Any, ...], str, str, Any]] = [
     (
         limit(Unit.REQUESTS, Span.MINUTE, 60), Whose.KEY, (60, 1, NOON + 12.5),
-        "This key's limit of 60 requests per minute is used up.", "There is room again in 13 s.",
+        "This key's limit, 60 requests per minute, is used up.", "There is room again in 13 s.",
         (*told(60, 0, NOON + 12.5), (b"retry-after", b"13")),
     ),
     (
         limit(Unit.TOKENS, Span.DAY, 100, models="a/*"), Whose.GROUP, (99, 20, NOON + 900),
-        "The limit of this key's group of 100 tokens per day for a/* is used up.", "There is room again in 900 s.",
+        "The limit of this key's group, 100 tokens per day for a/*, has 1 left: too few for this call.", "There is room again at 2026-11-24 12:15 UTC.",
         (*told(100, 1, NOON + 900), (b"retry-after", b"900"), RETRY_NEVER),
     ),
     (
         limit(Unit.CONCURRENT, Span.NOW, 2), Whose.GATEWAY, (3, 1, NOON),
-        "The gateway's limit of 2 concurrent requests is used up.",
+        "The gateway's limit, 2 concurrent requests, is used up.",
         "Wait until one of the running calls has ended.",
         (*told(2, 0, NOON + 1), (b"retry-after", b"1")),
     ),
@@ -63,7 +65,7 @@ RATES: list[tuple[Limit, Whose, tuple[Any, ...], str, str, Any]] = [
     ),
     (
         limit(Unit.REQUESTS, Span.MINUTE, 1, raised_to=3, raised_until=NOON + 1), Whose.KEY, (3, 1, NOON + 0.2),
-        "This key's limit of 3 requests per minute is used up.", "There is room again in 1 s.",
+        "This key's limit, 3 requests per minute, is used up.", "There is room again in 1 s.",
         (*told(3, 0, NOON + 1), (b"retry-after", b"1")),
     ),
 ]  # fmt: skip
@@ -83,33 +85,33 @@ def test_a_worker_tells_its_share() -> None:
     check = Check(Whose.KEY, limit(Unit.TOKENS, Span.HOUR, 100), "c:x")
     error = refusal(check, 10, 45, NOON + 60, NOON, share=50)
     assert tuple(error.headers)[:2] == told(50, 40, NOON)[:2]
-    assert error.message == "This key's limit of 100 tokens per hour is used up."
+    assert error.message == "This key's limit, 100 tokens per hour, has 40 left: too few for this call."
 
 
 MONEY: list[tuple[Limit, int, float | None, str, str, Any]] = [
     (
         limit(Unit.USD, Span.DAY, 25 * NANO), 25 * NANO, DAY_END,
-        "This key's limit of $25 per day is used up.", "It begins anew at 2026-11-25 00:00 UTC. ",
+        "This key's limit, $25 per day, is used up.", "It begins anew at 2026-11-25 00:00 UTC.",
         (RETRY_NEVER, (b"x-ratelimit-reset", b"%d" % (DAY_END * 1000)), (b"retry-after", b"43200")),
     ),
     (
         limit(Unit.USD, Span.DAY, 25 * NANO), 24 * NANO, DAY_END,
-        "This key's limit of $25 per day has $1 left.", "It begins anew at 2026-11-25 00:00 UTC. ",
+        "This key's limit, $25 per day, has $1 left.", "It begins anew at 2026-11-25 00:00 UTC. This call may cost up to $1.5: a lower `max_tokens` makes that less.",
         (RETRY_NEVER, (b"x-ratelimit-reset", b"%d" % (DAY_END * 1000)), (b"retry-after", b"43200")),
     ),
     (
         limit(Unit.USD, Span.TOTAL, NANO), 2 * NANO, None,
-        "This key's limit of $1 in all is used up.", "It does not begin anew by itself. ", (RETRY_NEVER,),
+        "This key's limit, $1 in all, is used up.", "It does not begin anew by itself.", (RETRY_NEVER,),
     ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("one", "used", "resets_at_s", "message", "hint", "headers"), MONEY)
 def test_money(one: Limit, used: int, resets_at_s: float | None, message: str, hint: str, headers: Any) -> None:
-    """402: how much is left, when there is more, and what makes the call cheaper."""
+    """402: how much is left, when there is more, and what makes the call cheaper where that helps."""
     error = refusal(Check(Whose.KEY, one, "c:x"), used, 1_500_000_000, resets_at_s, NOON)
     assert (error.status, error.error_type, error.message) == (402, "payment_required", message)
-    assert error.hint == hint + "This call may cost up to $1.5: a lower `max_tokens` makes that less."
+    assert error.hint == hint
     assert tuple(error.headers) == headers
 
 

@@ -19,22 +19,26 @@ from tests.test_services.limit_world import JOURNAL, NOON, HandClock, a_client, 
 LUA = Path(__file__).parents[2] / "app" / "core" / "lua"
 # All of them are in Redis 6.2, and in Valkey.
 KNOWN = {
-    "TIME", "GET", "DEL", "EXISTS", "EXPIRE", "INCRBY", "DECRBY", "HGET", "HSET", "HDEL", "HGETALL", "HMGET", "HINCRBY",
-    "HEXISTS", "HLEN", "HSCAN", "SADD", "SREM", "XADD",
+    "TIME", "GET", "MGET", "DEL", "EXISTS", "EXPIRE", "INCRBY", "DECRBY", "HGET", "HSET", "HDEL", "HGETALL", "HMGET",
+    "HINCRBY", "HEXISTS", "HLEN", "HSCAN", "SADD", "SREM", "XADD",
 }  # fmt: skip
 
 
 @pytest.fixture
 def script() -> LimitScript:
-    return LimitScript(RedisManager(RedisOptions("redis://localhost"), HandClock()), HandClock(), 100)
+    return LimitScript(RedisManager(RedisOptions("redis://localhost"), HandClock()), 100)
 
 
 def asked(command: tuple[Any, ...], place: int) -> Any:
     return msgspec.msgpack.decode(command[place])
 
 
-def calls_of(script: LimitScript, *plans: Plan, **more: Any) -> Any:
-    calls = [Admission(str(n), plan.checks((), ""), Amounts(9, 2, 3, 4), plan.clamp) for n, plan in enumerate(plans)]
+def calls_of(script: LimitScript, *plans: Plan, at_s: float | tuple[float, ...] = NOON, **more: Any) -> Any:
+    times = at_s if isinstance(at_s, tuple) else (at_s,) * len(plans)
+    calls = [
+        Admission(str(n), plan.checks((), ""), Amounts(9, 2, 3, 4), time_s, plan.clamp)
+        for n, (plan, time_s) in enumerate(zip(plans, times, strict=True))
+    ]
     command = script.admission(JOURNAL, calls, **more)
     assert command[2:4] == (1, "ormw:{books}:holds:" + JOURNAL)
     return asked(command, 4)
@@ -53,11 +57,11 @@ def test_an_admission(script: LimitScript) -> None:
         0, 12.5,
         [
             [
-                [2, books + "spent:c:ck_1:d:2026-11-24", 5, 0, books + "held:c:ck_1:d:2026-11-24", 40 * 86_400, 0],
+                [2, books + "spent:c:ck_1:d:2026-11-24", 5, 0, books + "held:c:ck_1:d:2026-11-24", 40 * 86_400],
                 [3, books + f"running:c:ck_1:{running}", 7, 0],
                 [1, books + f"rate:c:ck_1~{of_users.id}~-:{of_users.id}", 6, 1, 4, 96, 900],
             ],
-            [[2, books + f"spent:{own}:total", 8, 0, books + f"held:{own}:total", 0, 1]],
+            [[2, books + f"spent:{own}:total", 8, 0, books + f"held:{own}:total", 0]],
         ],
         [[1, "0", 9, 2, 3, 0], [1, "1", 9, 2, 3, 0], [2, "2", 9, 2, 3, 4]],
     ]  # fmt: skip
@@ -66,13 +70,10 @@ def test_an_admission(script: LimitScript) -> None:
 
 def test_forms_follow_the_clock(script: LimitScript) -> None:
     """Written anew when a day ends, when a raise does, and when the clock was set back."""
-    clock = script._clock
-    assert isinstance(clock, HandClock)
     plan = a_plan(limit(Unit.USD, Span.DAY, 5, raised_to=9, raised_until=NOON + 100))
 
     def seen(at_s: float) -> tuple[str, int]:
-        clock.now_s = at_s
-        check = calls_of(script, plan)[2][0][0]
+        check = calls_of(script, plan, at_s=at_s)[2][0][0]
         return check[1].rpartition(":")[2], check[2]
 
     assert seen(NOON) == ("2026-11-24", 9)
@@ -83,6 +84,15 @@ def test_forms_follow_the_clock(script: LimitScript) -> None:
     wire = plan.checks((), "").wire
     assert seen(NOON + 60) == ("2026-11-24", 9)
     assert plan.checks((), "").wire is wire
+
+
+def test_at_midnight_each_call_is_of_its_own_day(script: LimitScript) -> None:
+    """However late it is sent: its cost is booked to that day too."""
+    plan = a_plan(limit(Unit.USD, Span.DAY, 5))
+    midnight = NOON + 43_200
+    forms, calls = calls_of(script, plan, plan, plan, at_s=(midnight - 0.1, midnight - 0.1, midnight))[2:]
+    assert [form[0][1].rpartition(":")[2] for form in forms] == ["2026-11-24", "2026-11-25"]
+    assert [call[0] for call in calls] == [1, 1, 2]
 
 
 def test_a_settlement(script: LimitScript) -> None:

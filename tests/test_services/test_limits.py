@@ -16,14 +16,15 @@ from app.core.clock import SystemClock
 from app.core.errors import GatewayError
 from app.core.inline_task import InlineTask
 from app.core.redis import RedisManager, RedisOptions, RedisUnavailable
+from app.models.ledger import Entry
 from app.models.limits import Span, Unit
-from app.services.limit_plan import PARTS, Plan
+from app.services.limit_plan import PARTS, Checks, Plan
 from app.services.limit_script import Batch, LimitScript, Settled
 from app.services.limits import Granted, Limits
 from app.services.local_limits import WithoutRedis
 from app.services.money import NANO, Amounts
 from app.services.signs_of_life import SignsOfLife
-from app.services.spending import spent_name
+from app.services.spending import Purse, spent_name
 from tests.redis_server import RedisServer
 from tests.test_core.test_redis import ShiftedClock, cluster, connected, guarded
 from tests.test_services.conftest import manager
@@ -138,6 +139,7 @@ class World:
 
     async def settle(self, chosen: list[tuple[int, int]]) -> None:
         settled = []
+        purses: list[tuple[Entry, tuple[Purse, ...]]] = []
         for place, percent in chosen:
             if not self.model.holds:
                 break
@@ -147,8 +149,9 @@ class World:
             item = Settled(hold, amounts.input_tokens * percent // 70, amounts.output_tokens * percent // 100,
                            held.nano * percent // 100)  # fmt: skip
             settled.append((item, an_entry(hold, held.at_s, item.cost_nano, held.client, held.group)))
+            purses += [(settled[-1][1], Checks(held.checks).purses)]
             self.model.settled(hold, item)
-        batch = a_batch(self.mark, *settled)
+        batch = a_batch(self.mark, *settled, purses=purses)
         self.mark = await self.limits.settle(batch)
         assert self.mark == batch.upto
         assert await self.limits.settle(batch) == self.mark
@@ -256,7 +259,7 @@ async def test_a_window_slides(
         assert await ask(length_s + 11 * part_s, 6, 1, 10) == [0, length_s - 9 * part_s, length_s + part_s]
         assert await ask(3 * length_s, 10) == [0]
         name = redis.keys.books("rate", *plan.every[0].place)
-        assert set(await redis.command("HKEYS", name)) == {b"at", b"sum", b"%d" % ((NOON + 3 * length_s) // part_s)}
+        assert set(await redis.command("HKEYS", name)) == {b"first", b"sum", b"%d" % ((NOON + 3 * length_s) // part_s)}
         assert length_s < await redis.command("TTL", name) <= length_s + 2 * part_s
 
 
@@ -347,7 +350,10 @@ async def test_ended_and_settled_twice(redis: RedisManager, limits: Limits) -> N
     assert await limits.settle(a_batch(0)) == 1
     assert sum((await books.numbers("running")).values()) == 1
 
-    assert await limits.settle(a_batch(1, settled("1"), settled("unknown"))) == 3
+    first = settled("1")
+    purses = FULL.checks(("a/x",), "").purses
+    assert len(purses) == 1
+    assert await limits.settle(a_batch(1, first, settled("unknown"), purses=[(first[1], purses)])) == 3
     numbers = await books.numbers("held", "running")
     assert set(numbers.values()) == {NANO // 4, 1}
     assert await limits.settle(a_batch(3, settled("1", 0))) == 4

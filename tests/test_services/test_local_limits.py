@@ -29,7 +29,7 @@ class World:
         """What was granted, or with which status it was refused and when to come back."""
         self.number += 1
         amounts = Amounts(nano, tokens, 0, least_nano)
-        call = Admission(str(self.number), self.plan.checks((), ""), amounts, self.plan.clamp)
+        call = Admission(str(self.number), self.plan.checks((), ""), amounts, self.clock.wall_s(), self.plan.clamp)
         try:
             return self.local.admit(call)
         except GatewayError as error:
@@ -114,6 +114,32 @@ def test_running_calls() -> None:
     world.local.settled("2", 0)
     world.local.settled("4", 0)
     assert [world.admit(), world.admit(), world.admit()] == [0, 0, (429, 1)]
+
+
+def test_what_runs_already_counts_when_redis_goes_away() -> None:
+    """A worker whose calls Redis has let in does not let as many in once more."""
+    world = World(a_plan(limit(Unit.CONCURRENT, Span.NOW, 4)), workers=2)
+    checks = world.plan.checks((), "")
+    for hold in ("a", "b", "c"):
+        world.local.began(Admission(hold, checks, Amounts(), world.clock.wall_s()))
+    assert world.admit() == (429, 1)
+    world.local.ended("a")
+    world.local.settled("b", 0)
+    assert [world.admit(), world.admit()] == [0, (429, 1)]
+    world.local.settled("a", 0)
+    world.local.settled("c", 0)
+    assert [world.admit(), world.admit()] == [0, (429, 1)]
+
+
+def test_what_redis_said_of_yesterday_is_no_news() -> None:
+    """A call that came before midnight may be let in after one of the new day."""
+    world = World(a_plan(limit(Unit.USD, Span.DAY, 100)))
+    world.clock.now_s += 86_400
+    world.learn(30)
+    world.local.learn(world.plan.checks((), ""), (90,), world.clock.now_s - 86_400)
+    assert [world.admit(71), world.admit(70)] == [(402, 43_200), 70]
+    world.local.learn(world.plan.checks((), ""), (90,), world.clock.now_s - 1)
+    assert [world.admit(11), world.admit(10)] == [(402, 43_200), 10]
 
 
 @pytest.mark.parametrize(

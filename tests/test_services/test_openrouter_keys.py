@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 import pytest
 
-from app.core.redis import RedisManager
+from app.core.clock import SystemClock
+from app.core.redis import RedisManager, RedisUnavailable
 from app.core.security import KeyRing, SealBroken, mask_openrouter_key, openrouter_key_id
+from app.models.key_facts import KeyFacts
 from app.models.keys import KeyKind, KeyState
-from app.services.key_names import KeyRefused, NoSuchKey
+from app.services.key_manager import KeyManager
+from app.services.key_names import KeyRefused, NoSuchKey, Outdated
 from app.services.upstream_api import KeyProbe
 from tests.key_endpoint import UNKNOWN, KeyEndpoint, facts, running_key_endpoint
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
-from tests.test_services.key_workers import RING, TurnedClock, openrouter_key, until, worker
+from tests.test_services.key_workers import CLIENTS, RING, TurnedClock, openrouter_key, until, worker
 from tests.test_services.test_key_store import entries
 
 KEY, OTHER, THIRD = map(openrouter_key, range(1, 4))
@@ -282,3 +285,83 @@ async def test_two_changes_of_one_key_are_both_kept(redis_server: RedisServer) -
             await one.update_openrouter_key(key_id, {"weight": 7}, by="t")
             record = await other.update_openrouter_key(key_id, {"tier": 3}, by="t")
             assert (record.weight, record.tier) == (7, 3)
+
+
+class Facts:
+    """Notes what it is told, as long as there is a Redis."""
+
+    def __init__(self) -> None:
+        self.noted: list[KeyFacts] = []
+        self.stored: Callable[[], bool] = lambda: True
+        self.away = False
+
+    async def note(self, facts: KeyFacts) -> None:
+        assert self.stored(), "facts of a key that is not there are swept away"
+        if self.away:
+            raise RedisUnavailable("away")
+        self.noted.append(facts)
+
+
+async def test_what_is_learnt_of_a_new_key_is_kept(
+    redis_server: RedisServer, probe: KeyProbe, endpoint: KeyEndpoint
+) -> None:
+    """Its account and limits, once the key is stored; of keys that could not be asked about, as soon as they can."""
+    learnt = Facts()
+    endpoint.default = facts(organization_id="org_1", limit_remaining=2.5)
+    endpoint.replies = {OTHER: (503, b"")}
+    async with manager(redis_server) as redis:
+        keys = KeyManager(redis, RING, CLIENTS, SystemClock(), probe, None, learnt)
+        await keys.start(follow=False)
+        learnt.stored = lambda: openrouter_key_id(KEY) in keys.openrouter_keys
+        for key in (KEY, OTHER):
+            await keys.add_openrouter_key(key, by="t")
+        assert [(one.id, one.account, one.limit_remaining_nano) for one in learnt.noted] == [
+            (openrouter_key_id(KEY), "org_1", 2_500_000_000)
+        ]
+        await keys.add_openrouter_key(KEY, by="t")
+        endpoint.replies = {}
+        await keys.verify_unverified()
+        assert [one.id for one in learnt.noted] == [openrouter_key_id(KEY), openrouter_key_id(OTHER)]
+        learnt.away = True
+        report = await keys.import_openrouter_keys(THIRD, by="t")
+        assert report.counts() == {"added": 1}
+        await keys.close()
+
+
+async def test_a_key_is_replaced_by_another_secret(
+    redis_server: RedisServer, probe: KeyProbe, endpoint: KeyEndpoint
+) -> None:
+    """What people have set goes over, the old one is forgotten, and the new one answers for what it has made."""
+    async with worker(redis_server, probe) as keys, manager(redis_server) as redis:
+        changes = {"tags": ["eu"], "weight": 7, "note": "in the safe", "max_rpm": 9, "account": "by-hand"}
+        old = (await keys.add_openrouter_key(KEY, label="first", by="t", changes=changes)).record
+        await keys.set_openrouter_state(old.id, KeyState.DISABLED, by="t")
+        new = (await keys.replace_openrouter_key("first", OTHER, by="ana")).record
+        assert keys.openrouter_keys == {new.id: new}
+        assert (new.label, new.tags, new.weight, new.note, new.max_rpm) == ("first", ("eu",), 7, "in the safe", 9)
+        assert (new.state, new.predecessors, new.account) == (KeyState.DISABLED, (old.id,), "")
+        assert keys.secret_of(new.id).reveal() == OTHER
+        told = [(entry["deed"], entry["id"], entry["before"], entry["after"]) for entry in await entries(redis)][2:]
+        assert told == [("replace", new.id, old.masked, "disabled"), ("replaced", old.id, "disabled", new.masked)]
+
+
+async def test_what_cannot_replace_a_key(redis_server: RedisServer, probe: KeyProbe, endpoint: KeyEndpoint) -> None:
+    """Then the old one stays as it is."""
+    endpoint.replies = {OTHER: UNKNOWN, THIRD: facts(is_management_key=True)}
+    fourth = openrouter_key(4)
+    async with worker(redis_server, probe) as keys:
+        old = (await keys.add_openrouter_key(KEY, label="first", by="t")).record
+        await keys.add_openrouter_key(fourth, label="fourth", by="t")
+        for key, sentence in (
+            ("hunter2", "does not look like"),
+            (KEY, "in the pool already"),
+            (fourth, "in the pool already"),
+            (OTHER, "does not know"),
+            (THIRD, "cannot replace each other"),
+        ):
+            with pytest.raises(KeyRefused, match=sentence):
+                await keys.replace_openrouter_key("first", key, by="t")
+        with pytest.raises(Outdated):
+            await keys.replace_openrouter_key("first", openrouter_key(5), by="t", rev=old.rev + 1)
+        assert keys.openrouter_keys[old.id] == old
+        assert len(keys.openrouter_keys) == 2

@@ -10,8 +10,8 @@ import pytest
 from app.core.errors import GatewayError
 from app.models.exchange import Route
 from app.models.keys import ClientKey
-from app.models.limits import Group, Injection
-from app.services.ask import NOTHING_ASKED, read_ask
+from app.models.limits import Group, Injection, Limit, Span, Unit
+from app.services.ask import NOTHING_ASKED, Inner, read_ask
 from app.services.namespaces import Namespace
 from app.services.object_ids import ObjectId
 from app.services.policy import Policy, Shaped
@@ -262,3 +262,58 @@ def test_some_policies_need_no_address() -> None:
     """Nobody has to find out where a call comes from if it does not matter."""
     assert not Policy(client(endpoints=("chat",)), None, None).needs_address
     assert Policy(client(), None, Group(id="gateway", name="g", addresses=("10.0.0.0/8",))).needs_address
+
+
+@pytest.mark.parametrize(
+    ("policy", "closed"),
+    [
+        (FREE, False),
+        (Policy(client(limits=(Limit(unit=Unit.USD, span=Span.DAY, size=1),)), None, None), False),
+        (Policy(client(models_allowed=("a/*", "@preset/*")), None, None), True),
+        (Policy(client(models_denied=("a/*",)), None, None), True),
+        (Policy(client(), group(models_allowed=("*",)), None), True),
+        (Policy(client(), None, group(limits=(Limit(unit=Unit.USD, span=Span.DAY, size=1, models="a/*"),))), True),
+    ],
+)
+def test_who_has_rules_about_models_writes_no_presets(policy: Policy, closed: bool) -> None:
+    """A preset hides what it stands for; looking at presets stays open."""
+    error = policy.refusal(route("presets/x/chat/completions"), "")
+
+    assert (error is not None) is closed
+    if error is not None:
+        assert (error.status, error.error_type) == (403, "permission_denied")
+    assert policy.refusal(route("presets/x", "GET"), "") is None
+    assert policy.refusal(route("chat/completions"), "") is None
+
+
+def test_models_that_tools_name_are_part_of_what_is_asked() -> None:
+    """With whatever else the call asks for."""
+    tools = [{"type": "openrouter:advisor", "parameters": {"model": "c/d", "max_completion_tokens": 100}}]
+
+    found = shaped(FREE, {"model": "a/b", "max_tokens": 7, "messages": [], "tools": tools})
+
+    assert (found.ask.model, found.ask.max_tokens, found.ask.inner) == ("a/b", 7, (Inner("c/d", 100),))
+    assert shaped(FREE, {"model": "a/b", "messages": []}).ask.inner == ()
+
+
+def test_a_batch_asks_for_all_its_requests() -> None:
+    """Each may write as much as it says; like ones are counted."""
+    advisor = [{"type": "openrouter:advisor", "parameters": {"model": "c/d"}}]
+    bodies: list[dict[str, Any]] = [
+        {"max_tokens": 5},
+        *({"messages": [], "max_completion_tokens": 9} for _ in range(3)),
+        {"messages": []},
+        {"tools": advisor},
+    ]
+    requests = [{"custom_id": str(number), "body": body} for number, body in enumerate(bodies)]
+    batch = {"endpoint": "/v1/chat/completions", "model": "a/b", "requests": [*requests, 7, {"body": None}]}
+
+    ask = shaped(FREE, batch, "batches").ask
+
+    read = len(json.dumps(bodies[-1]))
+    assert ask.max_tokens == 5
+    assert set(ask.inner) == {
+        Inner(max_tokens=9, read_bytes=0, times=3),
+        Inner(read_bytes=0, times=2),
+        Inner("c/d", read_bytes=read),
+    }

@@ -11,6 +11,7 @@ import pytest
 
 from app.core.errors import GatewayError
 from app.core.tasks import TaskSet
+from app.services.ask import Inner
 from app.services.money import NOTHING_LEARNED, Learned, Price
 from app.services.prices import Prices, listed_in
 from simulator import listings
@@ -125,6 +126,23 @@ async def test_a_call_may_name_several_models(prices: Prices) -> None:
     assert prices.dearest(("a/one", "a/two")) is price
 
 
+async def test_calls_that_upstream_makes_for_a_call_are_paid_for(prices: Prices) -> None:
+    """Each at its own price, by what it reads and may write; only the first one's output may be clamped."""
+    alone = prices.estimate(("a/one",), 1000, 0, 100)
+    advised = prices.estimate(("a/one",), 1000, 0, 100, inner=(Inner("a/two", 10),))
+    other = prices.estimate(("a/two",), 1000, 0, 10)
+
+    assert advised.nano == alone.nano + other.nano > alone.nano
+    assert advised.least_nano == alone.least_nano + other.nano
+    assert (advised.input_tokens, advised.output_tokens) == (1000, 110)
+
+    batch = prices.estimate(("a/one",), 1000, 0, 100, inner=(Inner(max_tokens=100, read_bytes=0, times=9),))
+    assert (batch.input_tokens, batch.output_tokens) == (500, 1000)
+    assert batch.nano == alone.nano + 9 * prices.estimate(("a/one",), 0, 0, 100).nano
+
+    assert prices.estimate(("a/one",), 0, 0, 1, inner=(Inner("b/none", 1),)).nano > 10**5
+
+
 async def test_invented_names_do_not_fill_the_memory(prices: Prices, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers are kept up to a bound, and marks only of models that there are."""
     monkeypatch.setattr("app.services.prices._MOST_ANSWERS", 10)
@@ -220,6 +238,51 @@ async def test_the_list_is_read_in_the_background_again_and_again() -> None:
     await tasks.close()
 
     assert prices.known("a/one")
+
+
+async def test_the_first_call_finds_prices() -> None:
+    """The start waits for the list."""
+    tasks = TaskSet()
+    prices = Prices(Source(msgspec.json.encode(LIST)), tasks, Hand())
+    await prices.start()
+    assert prices.known("a/one")
+    await tasks.close()
+
+
+async def test_a_list_that_does_not_come_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are then reserved at the dearest rate, until it comes."""
+    monkeypatch.setattr("app.services.prices._START_S", 0.01)
+    come = asyncio.Event()
+
+    async def slow() -> bytes:
+        await come.wait()
+        return msgspec.json.encode(LIST)
+
+    tasks = TaskSet()
+    prices = Prices(slow, tasks, Hand())
+    await prices.start()
+    assert not prices.known("a/one")
+    come.set()
+    while not prices.known("a/one"):
+        await asyncio.sleep(0.001)
+    await tasks.close()
+
+
+async def test_without_any_list_it_is_asked_for_soon(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as by a gateway whose first key is still to come; that is told once."""
+    monkeypatch.setattr("app.services.prices._FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr("app.services.prices._RETRY_S", 300.0)
+    none = GatewayError(503, "no_key", "none")
+    source = Source(none, none, none, msgspec.json.encode(LIST))
+    tasks = TaskSet()
+    prices = Prices(source, tasks, Hand())
+    await prices.start()
+    while not prices.known("a/one"):
+        await asyncio.sleep(0.001)
+    await tasks.close()
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
 
 
 def test_the_simulators_list_is_understood() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from app.core.commit_log import CommitLog, LogFull
 from app.models.ledger import CostKind
+from app.models.limits import Span
 from app.services import recovery as recovery_module
 from app.services import settlement, settler
 from app.services.settle_records import OPENED, Named, packed
@@ -258,6 +259,21 @@ async def test_several_orphans_at_once(
             assert len(await booked.entries()) == 6
             assert await booked.spent() == 3 * (5 + RESERVED.nano)
             assert await booked.reserved() == {}
+
+
+async def test_holds_that_redis_has_lost(
+    redis_server: RedisServer, tmp_path: Path, upstream: SimulatorThread, key: str
+) -> None:
+    """Budgets of certain models hear of the cost all the same: the journal says which."""
+    async with manager(redis_server) as redis:
+        log = orphan(tmp_path)
+        log.append(packed(a_sent(1, purses=(("c:ck_1~a", Span.TOTAL),))))
+        log.close()
+        async with heirs_on(redis, tmp_path, upstream.base_url, key) as heirs:
+            await all_done(heirs, tmp_path)
+            assert await Booked(redis).spent("c:ck_1~a") == RESERVED.nano
+            workers = await redis.command("SMEMBERS", redis.keys.books("workers"))
+            assert log.id.encode() not in workers
 
 
 async def test_concurrency_is_free_at_once(

@@ -59,6 +59,7 @@ class House:
     upstream: Upstream
     owners: Owners
     relay: Relay
+    jobs_seen: list[tuple[str, int, bytes]]
 
     async def pass_on(self, call: Call, caller: PlayedCaller, hold_s: float = 1.0) -> None:
         attempts = Attempts(self.upstream, SystemClock(), hold_s=hold_s)
@@ -79,8 +80,14 @@ async def house(
         talking_to(script, timeouts=WATCHFUL) as (upstream, _),
     ):
         owners = Owners(redis, tasks, clock)
-        relay = Relay(owners, rig.accounting, Links(upstream.origin, b"/api"), heartbeat_s=heartbeat_s)
-        yield House(upstream, owners, relay)
+        seen: list[tuple[str, int, bytes]] = []
+
+        def job_seen(path: str, status: int, body: bytes) -> None:
+            seen.append((path, status, body))
+
+        links = Links(upstream.origin, b"/api")
+        relay = Relay(owners, rig.accounting, links, heartbeat_s=heartbeat_s, job_seen=job_seen)
+        yield House(upstream, owners, relay, seen)
         await tasks.close()
         assert " 0 active" in repr(upstream)
 
@@ -308,6 +315,32 @@ async def test_a_job_belongs_to_its_caller_before_it_hears_of_it(redis_server: R
 
     assert caller.status == 202
     assert json.loads(caller.text)["polling_url"] == "http://gw/api/v1/videos/job-1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "job"),
+    [
+        ("GET", b"/v1/videos/job-1", "/videos/job-1"),
+        ("GET", b"/api/v1/videos/job-1/", "/videos/job-1"),
+        ("GET", b"/openrouter/beta/batches/batch_1", "/batches/batch_1"),
+        ("GET", b"/v1/videos/job-1/content", ""),
+        ("GET", b"/v1/batches", ""),
+        ("DELETE", b"/v1/batches/batch_1", ""),
+        ("GET", b"/v1/files/file-1", ""),
+        ("POST", b"/v1/videos", ""),
+    ],
+)
+async def test_a_record_that_its_caller_asks_for_is_told_of(
+    redis_server: RedisServer, method: str, path: bytes, job: str
+) -> None:
+    """As upstream gave it; what is no record of one job is nobody's news."""
+    body = b'{"id":"job-1","status":"completed","usage":{"cost":0.25}}'
+    headers = [(b"content-type", b"application/json")]
+    async with house(redis_server) as one:
+        call = call_to(path, method)
+        await one.relay.whole(call, PlayedCaller(), Whole(200, headers, fields(headers), body), "key-1")
+
+    assert one.jobs_seen == ([(job, 200, body)] if job else [])
 
 
 async def test_what_a_tool_made_is_its_callers_before_it_hears_of_it(redis_server: RedisServer) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from app.models.ledger import CostKind
+from app.models.limits import Span
 from app.models.usage import Usage
 from app.services.settle_records import (
     OPENED,
@@ -27,6 +28,7 @@ from app.services.settle_records import (
 from tests.test_services.settle_world import a_sent, an_entry
 
 J = "00000000000000aa"
+PURSES = (("c:ck_1~a", Span.DAY), ("g:gateway~b~u", Span.TOTAL))
 
 
 def raw(number: int = 1, **changes: object) -> msgspec.Raw:
@@ -36,10 +38,10 @@ def raw(number: int = 1, **changes: object) -> msgspec.Raw:
 @pytest.mark.parametrize(
     "record",
     [
-        a_sent(7, spenders=("c:ck_1", "g:gateway")),
+        a_sent(7, spenders=("c:ck_1", "g:gateway"), purses=PURSES),
         Named(7, "gen-1"),
-        Unpriced(7, raw(7), True, ("c:ck_1",)),
-        Closed(7, raw(7), True, (), 5, 6),
+        Unpriced(7, raw(7), True, ("c:ck_1",), PURSES),
+        Closed(7, raw(7), True, (), 5, 6, PURSES),
     ],
 )
 def test_what_is_written_is_read(record: Record) -> None:
@@ -63,6 +65,13 @@ def test_entries_come_back_whole() -> None:
 def test_what_cannot_be_read_is_passed_over(text: bytes) -> None:
     """Records of another release, and nonsense, are none."""
     assert unpacked(text) is None
+
+
+@pytest.mark.parametrize("record", [a_sent(1, purses=PURSES), Unpriced(1, raw(), True, (), PURSES)])
+def test_an_open_call_knows_its_purses(record: Record) -> None:
+    """Whichever of its records is left."""
+    (call,) = open_calls(J, [packed(record)])
+    assert call.purses == PURSES
 
 
 def test_an_entry_of_another_release_is_none() -> None:

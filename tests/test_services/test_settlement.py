@@ -10,10 +10,11 @@ import pytest
 
 from app.core.clock import SystemClock
 from app.core.redis import RedisUnavailable
+from app.models.limits import Span
 from app.services import settlement
 from app.services.limit_script import Batch, Settled
 from app.services.limits import Limits
-from app.services.settle_records import OPENED, Closed, packed
+from app.services.settle_records import OPENED, Closed, entry_packed, packed
 from app.services.settlement import Shipper
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
@@ -24,6 +25,7 @@ from tests.test_services.settle_world import (
     Booked,
     a_journal,
     a_sent,
+    an_entry,
     go_back,
     journalled,
     limits_on,
@@ -344,6 +346,23 @@ async def test_what_cannot_be_read_holds_nothing_up(
             await shipper.done()
             assert await Booked(redis).numbers() == [1, 3]
             assert "journalled entry unreadable" in caplog.text
+            await shipper.close()
+
+
+async def test_purses_are_booked_without_a_hold(redis_server: RedisServer, tmp_path: Path) -> None:
+    """What a call has cost reaches budgets of its models and users though Redis never heard of its reservation."""
+    async with manager(redis_server) as redis, limits_on(redis, "j") as limits:
+        with a_journal(tmp_path) as log:
+            shipper = shipper_of(log, limits)
+            log.append(OPENED)
+            for number, held in enumerate((True, False), 1):
+                entry = an_entry(log.id, number, cost_nano=21)
+                closed = Closed(number, msgspec.Raw(entry_packed(entry)), held, (), 0, 0, (("c:ck_1~a", Span.TOTAL),))
+                log.append(packed(closed))
+            shipper.catch_up()
+            await shipper.done()
+            assert await Booked(redis).spent("c:ck_1~a") == 42
+            assert await Booked(redis).reserved() == {}
             await shipper.close()
 
 

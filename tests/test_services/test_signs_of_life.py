@@ -12,11 +12,10 @@ from app.core.clock import SystemClock
 from app.core.redis import RedisManager, RedisUnavailable
 from app.models.limits import Span, Unit
 from app.services import signs_of_life
-from app.services.limit_script import Settled
 from app.services.money import NANO, Amounts
 from app.services.signs_of_life import SignsOfLife
 from tests.redis_server import RedisServer
-from tests.test_services.limit_world import Books, a_batch, a_plan, an_entry, limit, limits_on, patient
+from tests.test_services.limit_world import Books, a_plan, limit, limits_on, patient
 
 PLAN = a_plan(
     limit(Unit.USD, Span.TOTAL, NANO),
@@ -105,27 +104,28 @@ async def test_a_journal_that_was_taken_over(redis: RedisManager) -> None:
     await looks(other, 2 * LOOKS)
     assert await Books(redis).holds("taken") == 1
 
-    heir.let_go("taken")
+    await heir.let_go("taken")
+    assert await redis.command("SISMEMBER", redis.keys.books("workers"), "taken")
     await redis.command("DEL", redis.keys.books("alive", "taken"))
     await heir.keep("heir")
     await looks(other, LOOKS)
     assert await Books(redis).holds("taken") == 0
 
 
-async def test_costs_of_the_dead_are_counted_later(redis: RedisManager) -> None:
-    """When the journal is found after the sweep, limits of their own still hear what its calls have cost."""
-    await hold(redis, "dead", "1", "2", plan=OWN)
-    await looks(SignsOfLife(redis, "own", counted), 2 * LOOKS)
-    books = Books(redis)
-    assert await books.numbers("held") == {}
-    assert await books.holds("dead") == 2
-    assert await redis.command("TTL", redis.keys.books("holds", "dead")) > 86_400
-    await SignsOfLife(redis, "x", counted).keep("dead")
-    async with limits_on(redis, SystemClock(), "heir") as limits:
-        entry = an_entry("1", SystemClock().wall_s(), 7)
-        await limits.settle(a_batch(0, (Settled("1", 1, 1, 7), entry), journal="dead"))
-    assert [value for name, value in (await books.numbers("spent")).items() if "~" in name] == [7]
-    assert await books.holds("dead") == 1
+async def test_nothing_is_said_of_who_held_nothing(redis: RedisManager, caplog: pytest.LogCaptureFixture) -> None:
+    """An heir that is done with a journal leaves nothing of it; only what was given back is worth a line."""
+    heir, other = SignsOfLife(redis, "heir", counted), SignsOfLife(redis, "other", counted)
+    await heir.keep("taken")
+    await heir.let_go("taken")
+    assert await redis.command("SMEMBERS", redis.keys.books("workers")) == {b"heir"}
+    assert await redis.command("EXISTS", redis.keys.books("alive", "taken")) == 0
+    await redis.command("DEL", redis.keys.books("alive", "heir"))
+    await looks(other, LOOKS)
+    assert await redis.command("SMEMBERS", redis.keys.books("workers")) == set()
+    assert "holds given back" not in caplog.messages
+    await hold(redis, "dead", "1")
+    await looks(other, LOOKS)
+    assert caplog.messages.count("holds given back") == 1
 
 
 async def test_closing(redis: RedisManager) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.models.limits import Span
-from app.services.spending import LIVES_S, held_name, period_of, spent_name, sums_of
+from app.services.spending import LIVES_S, held_name, period_of, purse_sums, spent_name, sums_of
 from tests.test_services.limit_world import an_entry
 
 
@@ -62,3 +62,21 @@ def test_sums() -> None:
     assert not any("ck_3" in name[1] for name in sums)
     assert len(sums_of(entries)) == 4 * 5
     assert sums_of([]) == []
+
+
+def test_purses() -> None:
+    """Budgets of certain models or of one user hear of a cost in their own span, by the day of the call."""
+    monday, tuesday = at("2026-11-23T10:00:00"), at("2026-11-24T10:00:00")
+    daily, whole = ("c:ck_1~a", Span.DAY), ("g:gr_1~b~u", Span.TOTAL)
+    sums = purse_sums([
+        (an_entry("1", monday, 5), (daily, whole)),
+        (an_entry("2", tuesday, 7), (daily,)),
+        (an_entry("3", tuesday, 11), (daily, whole)),
+        (an_entry("4", tuesday, 0), (daily,)),
+        (an_entry("5", tuesday, 13), ()),
+    ])  # fmt: skip
+    assert sorted(sums) == [
+        (("spent", "c:ck_1~a", "d:2026-11-23"), LIVES_S[Span.DAY], 5),
+        (("spent", "c:ck_1~a", "d:2026-11-24"), LIVES_S[Span.DAY], 18),
+        (("spent", "g:gr_1~b~u", "total"), 0, 16),
+    ]

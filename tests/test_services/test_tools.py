@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from app.services.ask import Inner
 from app.services.tools import (
+    consulted,
     models_of,
     named_containers,
     named_files,
@@ -187,3 +189,31 @@ def test_earlier_turns_say_where_they_ran() -> None:
     }
 
     assert sorted(replayed_containers(body)) == ["gen_1", "gen_1b", "gen_2", "gen_3"]
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        ({"tools": [server("web_search"), FUNCTION]}, ()),
+        ({"tools": [server("advisor", model="a/b", max_completion_tokens=2048)]}, (Inner("a/b", 2048),)),
+        ({"tools": [server("advisor", model="a/b", name=name) for name in "xy"]}, (Inner("a/b"), Inner("a/b"))),
+        ({"tools": [server("advisor"), server("subagent", max_completion_tokens=-1)]}, (Inner(), Inner())),
+        ({"tools": [{"type": "image_generation"}]}, (Inner("openai/gpt-5-image"),)),
+        ({"tools": [server("image_generation", model="a/b")]}, (Inner("a/b"),)),
+        (
+            {"plugins": [{"id": "fusion", "analysis_models": ["a/b", "c/d"], "model": "e/f"}]},
+            (Inner("a/b"), Inner("c/d"), Inner("e/f")),
+        ),
+        ({"plugins": [{"id": "auto-router", "allowed_models": ["openai/*"]}]}, ()),
+        ({"tools": [server("subagent", model="a/b", tools=[server("advisor", model="c/d")])]},
+         (Inner("a/b"), Inner("c/d"))),
+    ],
+)  # fmt: skip
+def test_what_tools_ask_is_told(body: dict[str, Any], asked: tuple[Inner, ...]) -> None:
+    """Named or not; a router's patterns are no further calls."""
+    assert sorted(consulted(server_tools(body)), key=repr) == sorted(asked, key=repr)
+
+
+def test_a_fusion_that_names_nobody_asks_its_usual_panel() -> None:
+    """Three models that upstream has chosen."""
+    assert len(consulted(server_tools({"plugins": [{"id": "fusion"}]}))) == 3

@@ -4,81 +4,104 @@
 --   ended: holds whose calls run no more; what they have reserved otherwise stays
 -- ARGV[2] and on: the batch's entries of the ledger, as they are stored
 --   batch: {mark to move on from, mark to move to, items, sums, deltas, clients, most ledger entries}
---     item: {hold, input tokens, output tokens, nano-dollars}; sum: {name, life in seconds or 0, nano-dollars}
+--     item: {hold, input tokens, output tokens, ...}; sum: {name, life in seconds or 0, nano-dollars}
 --     delta: {name, life in seconds, field, number, field, number, ...} for counters of a hash
 -- Gives the journal's mark: the batch's own if it was booked now. Ending twice, or what is not held any more, does nothing.
+-- How a hold and a window are stored: see admit.
 local RATE, MONEY, RUNNING = 1, 2, 3
 local asked = cmsgpack.unpack(ARGV[1])
 local journal, ended, batch = asked[1], asked[2], asked[3]
+local taken = {}
 
 local function whole(number)
     return string.format('%.0f', number)
 end
 
-local function take(name, amount)
-    local left = tonumber(redis.call('GET', name) or '0') - amount
-    if left <= 0 then
-        redis.call('DEL', name)
-    else
-        redis.call('DECRBY', name, whole(amount))
+local function more(sums, name, amount)
+    sums[name] = (sums[name] or 0) + amount
+end
+
+local function give_back()
+    for name, amount in pairs(taken) do
+        if tonumber(redis.call('GET', name) or '0') <= amount then
+            redis.call('DEL', name)
+        else
+            redis.call('DECRBY', name, whole(amount))
+        end
     end
 end
 
 for _, hold in ipairs(ended) do
     local stored = redis.call('HGET', KEYS[1], hold)
     if stored then
-        local kept, stopped = {}, false
-        for _, part in ipairs(cmsgpack.unpack(stored)) do
-            if part[1] == RUNNING then
-                take(part[2], 1)
-                stopped = true
-            else
-                kept[#kept + 1] = part
+        local behind, amounts = cmsgpack.unpack_one(stored)
+        if amounts[5] == 1 then
+            local stopped, left = false, false
+            for _, part in ipairs(select(2, cmsgpack.unpack_one(stored, behind))) do
+                if part[1] == RUNNING then
+                    more(taken, part[2], 1)
+                    stopped = true
+                else
+                    left = true
+                end
             end
-        end
-        if #kept == 0 then
-            redis.call('HDEL', KEYS[1], hold)
-        elseif stopped then
-            redis.call('HSET', KEYS[1], hold, cmsgpack.pack(kept))
+            if not left then
+                redis.call('HDEL', KEYS[1], hold)
+            elseif stopped then
+                amounts[5] = 0
+                redis.call('HSET', KEYS[1], hold, cmsgpack.pack(amounts) .. string.sub(stored, behind + 1))
+            end
         end
     end
 end
 
 local mark = tonumber(redis.call('HGET', KEYS[2], journal) or '0')
 if not batch or mark ~= batch[1] then
+    give_back()
     return mark
 end
 
 local now = asked[4]
 if now == 0 then now = tonumber(redis.call('TIME')[1]) end
 
-local function correct(part, actual)
-    local _, name, slot, reserved, _, parts, span = unpack(part)
-    if actual == reserved or slot < math.floor(now / span) - parts or redis.call('HEXISTS', name, slot) == 0 then
-        return
+local windows = {}
+local function correct(part, by)
+    local _, name, slot, _, parts, span = unpack(part)
+    if by ~= 0 and slot >= math.floor(now / span) - parts then
+        windows[name] = windows[name] or {}
+        more(windows[name], slot, by)
     end
-    redis.call('HINCRBY', name, slot, whole(actual - reserved))
-    redis.call('HINCRBY', name, 'sum', whole(actual - reserved))
 end
 
-for _, item in ipairs(batch[3]) do
-    local stored = redis.call('HGET', KEYS[1], item[1])
-    if stored then
-        local tokens = {1, item[2] + item[3], item[2], item[3]}
-        for _, part in ipairs(cmsgpack.unpack(stored)) do
-            if part[1] == RATE then
-                correct(part, tokens[part[5]])
-            elseif part[1] == MONEY then
-                take(part[2], part[3])
-                if part[4] ~= '' and item[4] > 0 then
-                    redis.call('INCRBY', part[4], whole(item[4]))
-                    if part[5] > 0 then redis.call('EXPIRE', part[4], part[5]) end
+local settled = {}
+for i, item in ipairs(batch[3]) do settled[i] = item[1] end
+for from = 1, #settled, 1000 do
+    local stored = redis.call('HMGET', KEYS[1], unpack(settled, from, math.min(from + 999, #settled)))
+    for i, hold in ipairs(stored) do
+        if hold then
+            local item = batch[3][from + i - 1]
+            local tokens = {1, item[2] + item[3], item[2], item[3]}
+            local amounts, parts = cmsgpack.unpack(hold)
+            for _, part in ipairs(parts) do
+                if part[1] == RATE then
+                    correct(part, tokens[part[4]] - amounts[part[4]])
+                elseif part[1] == MONEY then
+                    more(taken, part[2], amounts[1])
+                elseif amounts[5] == 1 then
+                    more(taken, part[2], 1)
                 end
-            else
-                take(part[2], 1)
             end
         end
-        redis.call('HDEL', KEYS[1], item[1])
+    end
+    redis.call('HDEL', KEYS[1], unpack(settled, from, math.min(from + 999, #settled)))
+end
+give_back()
+for name, slots in pairs(windows) do
+    for slot, by in pairs(slots) do
+        if redis.call('HEXISTS', name, whole(slot)) == 1 then
+            redis.call('HINCRBY', name, whole(slot), whole(by))
+            redis.call('HINCRBY', name, 'sum', whole(by))
+        end
     end
 end
 for _, sum in ipairs(batch[4]) do

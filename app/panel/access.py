@@ -1,0 +1,89 @@
+"""The one table of who may do what: every route of the panel and its API, with the least role. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
+
+from app.models.people import Person, Role
+
+PUBLIC: Final = None
+"""For everybody, signed in or not."""
+
+# Sorted by path. A route that is missing here is refused, and a test says so.
+ACCESS: Final[Mapping[str, Role | None]] = {
+    "GET /admin": Role.VIEWER,
+    "GET /admin/": Role.VIEWER,
+    "GET /admin/_patterns": Role.VIEWER,
+    "GET /admin/api/client-keys": Role.VIEWER,
+    "POST /admin/api/client-keys": Role.OPERATOR,
+    "GET /admin/api/client-keys/{id}": Role.VIEWER,
+    "PATCH /admin/api/client-keys/{id}": Role.OPERATOR,
+    "DELETE /admin/api/client-keys/{id}": Role.OPERATOR,
+    "GET /admin/api/client-keys/{id}/budgets": Role.VIEWER,
+    "PATCH /admin/api/client-keys/{id}/deactivate": Role.OPERATOR,
+    "PATCH /admin/api/client-keys/{id}/reactivate": Role.OPERATOR,
+    "POST /admin/api/client-keys/{id}/raise": Role.OPERATOR,
+    "POST /admin/api/client-keys/{id}/rotate": Role.OPERATOR,
+    "GET /admin/api/groups": Role.VIEWER,
+    "POST /admin/api/groups": Role.OPERATOR,
+    "GET /admin/api/groups/{id}": Role.VIEWER,
+    "PATCH /admin/api/groups/{id}": Role.OPERATOR,
+    "DELETE /admin/api/groups/{id}": Role.OPERATOR,
+    "GET /admin/api/groups/{id}/budgets": Role.VIEWER,
+    "POST /admin/api/groups/{id}/raise": Role.OPERATOR,
+    "GET /admin/api/openrouter-keys": Role.VIEWER,
+    "POST /admin/api/openrouter-keys": Role.OPERATOR,
+    "POST /admin/api/openrouter-keys/bulk-import": Role.OPERATOR,
+    "POST /admin/api/openrouter-keys/preview": Role.OPERATOR,
+    "GET /admin/api/openrouter-keys/{id}": Role.VIEWER,
+    "PATCH /admin/api/openrouter-keys/{id}": Role.OPERATOR,
+    "DELETE /admin/api/openrouter-keys/{id}": Role.OPERATOR,
+    "GET /admin/preferences": Role.VIEWER,
+    "POST /admin/preferences": Role.VIEWER,
+    "GET /login": PUBLIC,
+    "POST /login": PUBLIC,
+    "GET /logout": PUBLIC,
+    "POST /logout": PUBLIC,
+    "GET /static/{place:path}": PUBLIC,
+}
+
+
+class NoSuchRouteError(Exception):
+    """A path or method that the panel does not have."""
+
+
+def needed(method: str, path: str) -> Role | None:
+    """The least role, or PUBLIC. Raises NoSuchRouteError."""
+    asked = "GET" if method == "HEAD" else method
+    if (exact := f"{asked} {path}") in ACCESS:
+        return ACCESS[exact]
+    for row_method, pattern, role in _patterns():
+        if row_method == asked and pattern.fullmatch(path):
+            return role
+    raise NoSuchRouteError
+
+
+def may(person: Person | None, route: str) -> bool:
+    """Whether to show somebody what leads to a route, named as in the table."""
+    role = ACCESS[route]
+    return role is None or (person is not None and person.role.covers(role))
+
+
+@cache
+def _patterns() -> tuple[tuple[str, re.Pattern[str], Role | None], ...]:
+    found = []
+    for row, role in ACCESS.items():
+        method, _, template = row.partition(" ")
+        if "{" in template:
+            pattern = "".join(_piece(part) for part in re.split(r"(\{[^}]+\})", template))
+            found.append((method, re.compile(pattern), role))
+    return tuple(found)
+
+
+def _piece(part: str) -> str:
+    if part.startswith("{"):
+        return ".+" if part.endswith(":path}") else "[^/]+"
+    return re.escape(part)

@@ -1,0 +1,101 @@
+"""The control plane's application: every router of the panel, and what it says when something cannot be done."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.core.errors import GatewayError
+from app.core.redis import RedisReplyError, RedisUnavailable
+from app.panel import login, overview, patterns, preferences
+from app.panel.api import client_keys, groups, openrouter_keys
+from app.panel.api.conventions import ApiProblem
+from app.panel.assets import PREFIX
+from app.panel.context import PanelContext
+from app.panel.problems import Problem, problem_answer
+from app.panel.render import assets, page
+from app.services.access import PanelAccess
+from app.services.key_names import KeyRefused, NoSuchKey, Outdated
+from app.services.key_store import ConflictError
+
+log = logging.getLogger(__name__)
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    overview.router,
+    patterns.router,
+    preferences.router,
+    login.router,
+    openrouter_keys.router,
+    client_keys.router,
+    groups.router,
+)
+API: Final = "/admin/api"
+_TOLD: Final[tuple[type[Exception], ...]] = (
+    ApiProblem,
+    HTTPException,
+    RequestValidationError,
+    GatewayError,
+    KeyRefused,
+    NoSuchKey,
+    ConflictError,
+    Outdated,
+    RedisUnavailable,
+    RedisReplyError,
+)
+
+
+def is_panel(path: str) -> bool:
+    """Whether the panel answers for a path."""
+    return path.startswith(("/admin", "/login", "/logout", f"{PREFIX}/"))
+
+
+def panel_app(context: PanelContext, access: PanelAccess) -> FastAPI:
+    """The application behind the layers; `request.state.person` is whoever is signed in."""
+    app = FastAPI(title="OpenRouter gateway: panel", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.context = context
+    app.state.access = access
+    app.router.routes.append(Route(f"{PREFIX}/{{place:path}}", assets.serve, name="static"))
+    for router in ROUTERS:
+        app.include_router(router)
+    for kind in _TOLD:
+        app.add_exception_handler(kind, _answer)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if request.url.path.startswith(API):
+        return problem_answer(problem)
+    return page(request, "problem.html", {"problem": problem}, status=problem.status)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a person or a program is told. Nothing of it quotes a secret: the services' sentences never do."""
+    match error:
+        case ApiProblem():
+            return error.problem
+        case NoSuchKey():
+            return Problem(404, "not-found", str(error))
+        case KeyRefused():
+            return Problem(422, "refused", str(error))
+        case ConflictError() | Outdated():
+            return Problem(409, "conflict", "Somebody else has changed this in the meantime.", "Load it again.")
+        case RedisUnavailable() | RedisReplyError():
+            return Problem(503, "redis-unavailable", "Redis does not answer.", "Calls go on; try again in a moment.")
+        case GatewayError():
+            return Problem(error.status, error.error_type.replace("_", "-"), error.message, error.hint)
+        case RequestValidationError():
+            errors = [(".".join(map(str, found["loc"][1:])), str(found["msg"])) for found in error.errors()]
+            return Problem(422, "invalid", "Something in this request is not usable.", errors=tuple(errors))
+        case HTTPException(status_code=404):
+            return Problem(404, "not-found", "There is no such page here.", "Go on from the overview.")
+        case HTTPException():
+            return Problem(error.status_code, "refused", HTTPStatus(error.status_code).phrase + ".")
+    raise error
