@@ -36,22 +36,33 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """`failed` is the place of the check that refuses, from 1; 0: let in. `shadows`: places of checks that only measure
-    and would have refused it. `used`: of each check, after this call.
+    """`failed` is the place of the check that refuses, from 1; 0: let in. `used`: of that check. `shadows`: places of
+    checks that only measure and would have refused it.
     """
 
     granted: float
     failed: int
     fits_in_s: float
+    used: float
     shadows: list[int]
-    used: list[float]
 
 
 class Answers(msgspec.Struct, frozen=True, array_like=True):
-    """`calls` is empty where the question came too late. `at_s`: the time by Redis' clock."""
+    """`at_s`: the time by Redis' clock. `used`: of each check of each form, after all calls. `calls`: nano-dollars where
+    one gets all that it asks for; empty where the question came too late.
+    """
 
     at_s: float
-    calls: list[Answer]
+    used: list[list[float]]
+    calls: list[float | Answer]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """`firsts` are the first calls of each form, `forms` says which one each call has, from 1."""
+
+    command: tuple[Any, ...]
+    firsts: list[Admission]
+    forms: list[int]
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True):
@@ -100,9 +111,11 @@ class LimitScript:
         self._ledger = redis.keys.books("ledger")
         self._spenders = redis.keys.books("spenders")
 
-    def admission(self, journal: str, calls: Sequence[Admission], latest_s: float = 0) -> tuple[Any, ...]:
+    def admission(self, journal: str, calls: Sequence[Admission], latest_s: float = 0) -> Question:
         """`latest_s`: by Redis' clock; later than that it does nothing. 0: whenever it comes."""
-        forms: list[object] = []
+        wires: list[object] = []
+        firsts: list[Admission] = []
+        forms: list[int] = []
         places: dict[int, int] = {}
         asked = []
         for call in calls:
@@ -112,16 +125,17 @@ class LimitScript:
                 self._write_form(checks, call.at_s)
             place = places.get(id(checks.wire))
             if place is None:
-                forms.append(checks.wire)
-                place = places[id(checks.wire)] = len(forms)
+                wires.append(checks.wire)
+                firsts.append(call)
+                place = places[id(checks.wire)] = len(wires)
+            forms.append(place)
             asked.append((
                 place, call.hold, amounts.nano, amounts.input_tokens, amounts.output_tokens,
                 amounts.least_nano if call.clamp else 0,
             ))  # fmt: skip
         names = (holds_name(self._redis.keys, journal),)
-        return self._redis.script_call(
-            "admit", names, (_pack((self.now_s, 0 if self.now_s else latest_s, forms, asked)),)
-        )
+        packed = _pack((self.now_s, 0 if self.now_s else latest_s, wires, asked))
+        return Question(self._redis.script_call("admit", names, (packed,)), firsts, forms)
 
     def settlement(self, journal: str, ended: Sequence[str], batch: Batch | None = None) -> tuple[Any, ...]:
         names = (holds_name(self._redis.keys, journal), self.marks, self._ledger, self._spenders)

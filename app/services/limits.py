@@ -22,7 +22,7 @@ from app.core.tasks import TaskSet
 from app.models.limits import Limit, Unit
 from app.services.limit_plan import Plan, amount_of
 from app.services.limit_refusal import Headers, refusal, remaining, unavailable
-from app.services.limit_script import Admission, Answer, Answers, Batch, LimitScript, read_answers
+from app.services.limit_script import Admission, Answer, Answers, Batch, LimitScript, Question, read_answers
 from app.services.local_limits import LocalLimits, WithoutRedis
 from app.services.money import Amounts, resets_at
 
@@ -162,7 +162,7 @@ class Limits:
         RedisUnavailable where that is not known.
         """
         order = _Order(batch, asyncio.get_running_loop().create_future())
-        if batch.journal == self._journal:
+        if batch.journal == self._journal and self._local.holds:
             for item in batch.items:
                 self._local.settled(item.hold, item.cost_nano)
         if self._away:
@@ -203,12 +203,17 @@ class Limits:
         orders, self._orders = self._orders[:1], self._orders[1:]
         ended, self._ended = self._ended, {}
         try:
-            answers = await self._redis.pipeline(self._commands(asks, orders, ended))
+            commands = self._settlements(orders, ended)
+            question = None
+            if asks:
+                question = self._script.admission(self._journal, [ask.call for ask in asks], self._latest_s())
+                commands.append(question.command)
+            answers = await self._redis.pipeline(commands)
             for order, mark in zip(orders, answers, strict=False):
                 if not order.future.done():
                     order.future.set_result(int(mark))
-            if asks:
-                self._answer(asks, read_answers(answers[-1]))
+            if question is not None:
+                self._answer(asks, question, read_answers(answers[-1]))
         except (RedisUnavailable, RedisReplyError) as failure:
             for journal, holds in ended.items():
                 self._ended[journal] = holds + self._ended.get(journal, [])
@@ -219,17 +224,13 @@ class Limits:
         else:
             self._tell(away=False)
 
-    def _commands(self, asks: list[_Ask], orders: list[_Order], ended: dict[str, list[str]]) -> list[tuple[Any, ...]]:
+    def _settlements(self, orders: list[_Order], ended: dict[str, list[str]]) -> list[tuple[Any, ...]]:
         left = dict(ended)
         commands = [
             self._script.settlement(order.batch.journal, left.pop(order.batch.journal, []), order.batch)
             for order in orders
         ]
-        commands += [self._script.settlement(journal, holds) for journal, holds in left.items()]
-        if asks:
-            calls = [ask.call for ask in asks]
-            commands.append(self._script.admission(self._journal, calls, self._latest_s()))
-        return commands
+        return commands + [self._script.settlement(journal, holds) for journal, holds in left.items()]
 
     def _latest_s(self) -> float:
         if self._ahead_s is None:
@@ -238,32 +239,39 @@ class Limits:
 
     # ---- answers
 
-    def _answer(self, asks: list[_Ask], answers: Answers) -> None:
+    def _answer(self, asks: list[_Ask], question: Question, answers: Answers) -> None:
         """Raises RedisUnavailable."""
         self._ahead_s = answers.at_s - asyncio.get_running_loop().time()
         if not answers.calls:
             raise RedisUnavailable("late")
         now_s = self._clock.wall_s()
-        # Of calls of one form the last one knows what all have used.
-        last = {id(ask.call.checks): place for place, ask in enumerate(asks) if ask.call.checks.budgets}
-        for place in sorted(last.values()):
-            call = asks[place].call
-            self._local.learn(call.checks, answers.calls[place].used, call.at_s)
-        for ask, answer in zip(asks, answers.calls, strict=True):
-            checks = ask.call.checks
-            if answer.failed:
+        headers = []
+        for first, used in zip(question.firsts, answers.used, strict=True):
+            self._local.learn(first.checks, used, first.at_s)
+            headers.append(remaining(first.checks, used, now_s))
+        alike: dict[int, Granted] = {}
+        for ask, form, answer in zip(asks, question.forms, answers.calls, strict=True):
+            if isinstance(answer, Answer) and answer.failed:
                 ask.let(_refused(ask.call, answer, now_s))
                 continue
+            checks = ask.call.checks
             if checks.running and not ask.gone:
-                self._local.began(ask.call)
-            shadows = tuple([checks.items[one - 1].limit for one in answer.shadows]) if answer.shadows else ()
-            ask.let(Granted(int(answer.granted), remaining(checks, answer.used, now_s), shadows))
+                self._local.began(ask.call.hold, checks.running)
+            if isinstance(answer, Answer):
+                shadows = tuple([checks.items[one - 1].limit for one in answer.shadows])
+                ask.let(Granted(int(answer.granted), headers[form - 1], shadows))
+                continue
+            granted = alike.get(form)
+            if granted is None or granted.nano != answer:
+                granted = alike[form] = Granted(int(answer), headers[form - 1])
+            ask.let(granted)
 
     def _go_away(self, failure: RedisUnavailable | RedisReplyError, asks: list[_Ask], orders: list[_Order]) -> None:
         """Calls are judged by what is known here, and the rest waits."""
         self._away = True
         self._tell(away=True, reason=failure.reason if isinstance(failure, RedisUnavailable) else failure.code)
         self._tasks.spawn(self._come_back(), "limits: come back")
+        self._local.take_over()
         asks, self._asks = asks + self._asks, []
         for ask in asks:
             try:
@@ -303,7 +311,7 @@ class Limits:
 
 
 def _refused(call: Admission, answer: Answer, now_s: float) -> GatewayError:
-    check, used = call.checks.items[answer.failed - 1], int(answer.used[answer.failed - 1])
+    check, used = call.checks.items[answer.failed - 1], int(answer.used)
     span = check.limit.span
     fits_at_s = resets_at(span, call.at_s) if check.limit.unit is Unit.USD else now_s + answer.fits_in_s
     return refusal(check, used, amount_of(check, call.amounts), fits_at_s, now_s)

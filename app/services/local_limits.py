@@ -63,6 +63,7 @@ class LocalLimits:
         self._counts: dict[Place, dict[int, int]] = {}
         self._running: dict[Place, int] = {}
         self._holds: dict[str, _Hold] = {}
+        self._began: dict[str, list[Place]] = {}
 
     def learn(self, checks: Checks, used: Sequence[float], at_s: float) -> None:
         """What Redis has said of each limit. What it said of a day that is over is no news."""
@@ -74,15 +75,22 @@ class LocalLimits:
             elif len(self._budgets) < _MOST_KNOWN:
                 self._budgets[place] = _Budget(int(used[index]), at_s)
 
-    def began(self, call: Admission) -> None:
-        """Redis has let it in: should Redis go away, its place among the running calls counts here until it has
-        ended.
-        """
-        running = call.checks.running
-        if len(self._holds) < _MOST_HOLDS:
-            for place in running:
-                self._running[place] = self._running.get(place, 0) + 1
-            self._holds[call.hold] = _Hold(0, [], running)
+    @property
+    def holds(self) -> bool:
+        """Whether anything is to be told of the end of calls."""
+        return bool(self._holds or self._began)
+
+    def began(self, hold: str, running: list[Place]) -> None:
+        """Redis has let it in, and it has these places among the running calls."""
+        if len(self._began) < _MOST_HOLDS:
+            self._began[hold] = running
+
+    def take_over(self) -> None:
+        """Redis goes away: what runs counts here as well until it has ended, so that it is not let in once more."""
+        for hold, running in self._began.items():
+            self._run(running)
+            self._holds[hold] = _Hold(0, [], running)
+        self._began = {}
 
     def admit(self, call: Admission) -> int:
         """How many nano-dollars it may use; they count until it is settled. Raises GatewayError."""
@@ -101,23 +109,27 @@ class LocalLimits:
         return nano
 
     def _take(self, call: Admission, nano: int, now_s: float) -> None:
-        budgets, running = [], []
+        budgets = []
         for check in call.checks.items:
             place = check.place
             if check.limit.unit is Unit.USD:
                 if (budget := self._budgets.get(place)) is not None:
                     budget.used += nano
                     budgets.append(budget)
-            elif check.limit.unit is Unit.CONCURRENT:
-                self._running[place] = self._running.get(place, 0) + 1
-                running.append(place)
-            elif self._without.rates == "share":
+            elif check.limit.unit is not Unit.CONCURRENT and self._without.rates == "share":
                 self._count(check, amount_of(check, call.amounts), now_s)
+        running = call.checks.running
+        self._run(running)
         if budgets or running:
             self._holds[call.hold] = _Hold(nano, budgets, running)
 
+    def _run(self, places: list[Place]) -> None:
+        for place in places:
+            self._running[place] = self._running.get(place, 0) + 1
+
     def ended(self, hold: str) -> None:
         """Its place among the running calls is free."""
+        self._began.pop(hold, None)
         held = self._holds.get(hold)
         if held is None:
             return

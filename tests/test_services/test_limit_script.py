@@ -14,7 +14,7 @@ from app.models.limits import Span, Unit
 from app.services.limit_plan import Plan
 from app.services.limit_script import Admission, Answer, Answers, Batch, LimitScript, Settled, read_answers
 from app.services.money import Amounts
-from tests.test_services.limit_world import JOURNAL, NOON, HandClock, a_client, a_plan, limit
+from tests.test_services.limit_world import JOURNAL, NOON, HandClock, a_plan, limit
 
 LUA = Path(__file__).parents[2] / "app" / "core" / "lua"
 # All of them are in Redis 6.2, and in Valkey.
@@ -39,7 +39,9 @@ def calls_of(script: LimitScript, *plans: Plan, at_s: float | tuple[float, ...] 
         Admission(str(n), plan.checks((), ""), Amounts(9, 2, 3, 4), time_s, plan.clamp)
         for n, (plan, time_s) in enumerate(zip(plans, times, strict=True))
     ]
-    command = script.admission(JOURNAL, calls, **more)
+    question = script.admission(JOURNAL, calls, **more)
+    command = question.command
+    assert [id(question.firsts[form - 1].checks) for form in question.forms] == [id(call.checks) for call in calls]
     assert command[2:4] == (1, "ormw:{books}:holds:" + JOURNAL)
     return asked(command, 4)
 
@@ -116,9 +118,9 @@ def test_a_settlement(script: LimitScript) -> None:
 
 def test_answers() -> None:
     """As the script packs them: whole numbers where they are whole."""
-    packed = msgspec.msgpack.encode((NOON, [(5, 0, 0, [2], [1, 2.5]), (-1, 1, 1.5, [], [])]))
-    assert read_answers(packed) == Answers(NOON, [Answer(5, 0, 0, [2], [1, 2.5]), Answer(-1, 1, 1.5, [], [])])
-    assert a_client().limits == ()
+    packed = msgspec.msgpack.encode((NOON, [[1, 2.5]], [7, (5, 0, 0, 0, [2]), (-1, 1, 1.5, 9, [])]))
+    expected = [7, Answer(5, 0, 0, 0, [2]), Answer(-1, 1, 1.5, 9, [])]
+    assert read_answers(packed) == Answers(NOON, [[1, 2.5]], expected)
 
 
 @pytest.mark.parametrize("name", ["admit", "settle", "sweep"])

@@ -119,9 +119,12 @@ def test_running_calls() -> None:
 def test_what_runs_already_counts_when_redis_goes_away() -> None:
     """A worker whose calls Redis has let in does not let as many in once more."""
     world = World(a_plan(limit(Unit.CONCURRENT, Span.NOW, 4)), workers=2)
-    checks = world.plan.checks((), "")
-    for hold in ("a", "b", "c"):
-        world.local.began(Admission(hold, checks, Amounts(), world.clock.wall_s()))
+    running = world.plan.checks((), "").running
+    for hold in ("a", "b", "c", "d", "e"):
+        world.local.began(hold, running)
+    world.local.ended("d")
+    world.local.settled("e", 0)
+    world.local.take_over()
     assert world.admit() == (429, 1)
     world.local.ended("a")
     world.local.settled("b", 0)

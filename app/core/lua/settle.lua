@@ -64,7 +64,7 @@ end
 local now = asked[4]
 if now == 0 then now = tonumber(redis.call('TIME')[1]) end
 
-local windows = {}
+local windows, groups = {}, {}
 local function correct(part, by)
     local _, name, slot, _, parts, span = unpack(part)
     if by ~= 0 and slot >= math.floor(now / span) - parts then
@@ -73,27 +73,38 @@ local function correct(part, by)
     end
 end
 
+-- Holds of one form and time stand in the same places: what they come to together is looked at once. In `sums`: tokens,
+-- input and output above what was reserved, nano-dollars, running calls.
+local function gather(stored, item)
+    local behind, amounts = cmsgpack.unpack_one(stored)
+    local place = string.sub(stored, behind + 1)
+    local sums = groups[place]
+    if not sums then
+        sums = {0, 0, 0, 0, 0}
+        groups[place] = sums
+    end
+    sums[1] = sums[1] + item[2] + item[3] - amounts[2]
+    sums[2], sums[3] = sums[2] + item[2] - amounts[3], sums[3] + item[3] - amounts[4]
+    sums[4], sums[5] = sums[4] + amounts[1], sums[5] + amounts[5]
+end
+
 local settled = {}
 for i, item in ipairs(batch[3]) do settled[i] = item[1] end
 for from = 1, #settled, 1000 do
     local stored = redis.call('HMGET', KEYS[1], unpack(settled, from, math.min(from + 999, #settled)))
     for i, hold in ipairs(stored) do
-        if hold then
-            local item = batch[3][from + i - 1]
-            local tokens = {1, item[2] + item[3], item[2], item[3]}
-            local amounts, parts = cmsgpack.unpack(hold)
-            for _, part in ipairs(parts) do
-                if part[1] == RATE then
-                    correct(part, tokens[part[4]] - amounts[part[4]])
-                elseif part[1] == MONEY then
-                    more(taken, part[2], amounts[1])
-                elseif amounts[5] == 1 then
-                    more(taken, part[2], 1)
-                end
-            end
-        end
+        if hold then gather(hold, batch[3][from + i - 1]) end
     end
     redis.call('HDEL', KEYS[1], unpack(settled, from, math.min(from + 999, #settled)))
+end
+for place, sums in pairs(groups) do
+    for _, part in ipairs(cmsgpack.unpack(place)) do
+        if part[1] == RATE then
+            correct(part, sums[part[4] - 1])
+        else
+            more(taken, part[2], part[1] == MONEY and sums[4] or sums[5])
+        end
+    end
 end
 give_back()
 for name, slots in pairs(windows) do
