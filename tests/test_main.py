@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from app.core.clock import SystemClock
 from app.core.config import load_settings
-from app.main import control_stack, create_app, data_stack
+from app.core.redis import RedisManager, RedisOptions
+from app.core.security import KeyRing
+from app.main import create_app, data_stack, open_stack, panel_stack
+from app.services.access import PanelAccess
 
 ROOT = Path(__file__).parent.parent
+RING = (KeyRing({1: b"k" * 32}), SystemClock())
 
 
 def layers(app: object) -> list[str]:
@@ -37,8 +42,13 @@ def test_the_stacks_stand_in_their_order(settings_folder: Path) -> None:
 
     async def plane(*_: object) -> None: ...
 
-    assert layers(data_stack(app.gateway, plane))[:-1] == ["RequestLog", "SecurityHeaders", "Cors", "ClientAuth"]
-    assert layers(control_stack(app.gateway, plane))[:-1] == ["RequestLog", "SecurityHeaders"]
+    gateway = app.gateway
+    gateway.access = PanelAccess(gateway.settings, RedisManager(RedisOptions("redis://x"), gateway.clock), *RING)
+    assert layers(data_stack(gateway, plane))[:-1] == ["RequestLog", "SecurityHeaders", "Cors", "ClientAuth"]
+    assert layers(panel_stack(gateway, plane))[:-1] == [
+        "RequestLog", "Session", "SessionTimeout", "Csrf", "AdminAuth", "SecurityHeaders", "Cors",
+    ]  # fmt: skip
+    assert layers(open_stack(plane))[:-1] == ["RequestLog", "SecurityHeaders"]
 
 
 def test_draining_is_told(settings_folder: Path) -> None:

@@ -27,7 +27,10 @@ from app.core.upstream_url import UpstreamUrl, parse_upstream, split_http
 MIN_SECRET_CHARACTERS: Final = 32
 MOVABLE: Final = frozenset({"free_limit", "moderation", "guardrail", "region"})
 EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
-_WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_")
+_WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_", "OIDC_")
+_ROLES: Final = ("viewer", "operator", "admin")
+_LEAST_PASSWORD: Final = 8
+_KNOWN_PASSWORDS: Final = frozenset({"password", "password1", "12345678", "123456789", "changeme", "admin123", "adminadmin"})
 # The titles of .env.example, each with the field that it stands above.
 _GROUPS: Final = {
     "Server": "host",
@@ -36,6 +39,7 @@ _GROUPS: Final = {
     "Keys and sessions": "session_secret_key",
     "Panel": "admin_username",
     "Who may call": "allowed_hosts",
+    "Signing in through a provider (OpenID Connect)": "oidc_issuer",
     "Limits on requests": "max_body_bytes",
     "Calls to OpenRouter": "connect_timeout_s",
     "The pool of OpenRouter keys": "pool_strategy",
@@ -120,6 +124,20 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="Address that people and programs reach the gateway at, for links.")
     trusted_proxies: Words = Field((), description="Addresses or networks whose X-Forwarded-For counts, by commas.")
 
+    oidc_issuer: str = Field("", description="The provider's address; PUBLIC_URL must be set too. Empty: none.")
+    oidc_client_id: str = Field("", description="What the provider calls this gateway.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="The secret that the provider has given out.")
+    oidc_name: str = Field("single sign-on", max_length=64, description="Name of the provider on the login page.")
+    oidc_scopes: str = Field("openid email profile", description="What the provider is asked for, by spaces.")
+    oidc_ca_file: str = Field("", description="PEM file of authorities to trust besides the system's.")
+    oidc_allowed_domains: Words = Field((), description="Domains of e-mail addresses that may sign in, by commas.")
+    oidc_allowed_groups: Words = Field((), description="Groups of which one is needed to sign in, by commas.")
+    oidc_groups_claim: str = Field("groups", description="Where the provider tells somebody's groups.")
+    oidc_roles: Words = Field((), description="Roles by group, by commas: admins=admin,developers=operator.")
+    oidc_default_role: Literal["none", "viewer", "operator", "admin"] = Field(
+        "none", description="Role of who is in none of these groups. none: they may not sign in."
+    )
+
     max_body_bytes: int = Field(100 * 1024 * 1024, ge=1, description="Largest request body.")
     max_header_bytes: int = Field(16_384, ge=1024, description="Largest sum of a request's header lines.")
     max_headers: int = Field(64, ge=8, description="Most header lines of a request.")
@@ -188,8 +206,9 @@ class Settings(BaseSettings):
         return value.lower() if isinstance(value, str) else value
 
     @field_validator(
-        "allowed_hosts", "allowed_origins", "trusted_proxies", "move_account_on", "alert_at", mode="before"
-    )
+        "allowed_hosts", "allowed_origins", "trusted_proxies", "move_account_on", "alert_at",
+        "oidc_allowed_domains", "oidc_allowed_groups", "oidc_roles", mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
@@ -200,7 +219,7 @@ class Settings(BaseSettings):
         parse_upstream(value, allow_plain_http=bool(info.data.get("allow_plain_http_upstream")))
         return value
 
-    @field_validator("openrouter_ca_file")
+    @field_validator("openrouter_ca_file", "oidc_ca_file")
     @classmethod
     def _readable_file(cls, value: str) -> str:
         if value and not os.access(value, os.R_OK):
@@ -235,6 +254,16 @@ class Settings(BaseSettings):
             raise ValueError("is the example's: choose your own (openssl rand -hex 32)")
         if len(secret) < MIN_SECRET_CHARACTERS:
             raise ValueError("must have at least 32 characters (openssl rand -hex 32)")
+        return value
+
+    @field_validator("admin_password")
+    @classmethod
+    def _no_known_password(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        password = value.get_secret_value()
+        if password and len(password) < _LEAST_PASSWORD:
+            raise ValueError(f"must have at least {_LEAST_PASSWORD} characters")
+        if password.casefold() in _KNOWN_PASSWORDS or (password and password == info.data.get("admin_username")):
+            raise ValueError("is among the first that are tried: choose another")
         return value
 
     @field_validator("encryption_keys")
@@ -288,6 +317,30 @@ class Settings(BaseSettings):
         if value:
             split_http(value)
         return value.rstrip("/")
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _usable_issuer(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            parse_upstream(value, allow_plain_http=False)
+            if not info.data.get("public_url"):
+                raise ValueError("needs PUBLIC_URL: the provider sends people back to it")
+        return value
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _group_roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(group and role in _ROLES for group, _, role in (pair.rpartition("=") for pair in value)):
+            raise ValueError(f"must be group=role pairs, the role one of {', '.join(_ROLES)}")
+        return value
+
+    @field_validator("oidc_default_role")
+    @classmethod
+    def _not_everybody(cls, value: str, info: ValidationInfo) -> str:
+        bounded = info.data.get("oidc_allowed_domains") or info.data.get("oidc_allowed_groups")
+        if info.data.get("oidc_issuer") and value != "none" and not bounded:
+            raise ValueError("would let in everybody whom the provider knows: set OIDC_ALLOWED_DOMAINS or _GROUPS")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -1,4 +1,4 @@
-"""What every page about signing in shares: the form that was sent, the cookies of a session, the question to prove it again."""
+"""What every page about signing in shares: the form, the cookies of a session, the question to prove it again."""
 
 from __future__ import annotations
 

@@ -85,7 +85,9 @@ def problem_of(error: Exception) -> Problem:
             return Problem(404, "not-found", str(error))
         case KeyRefused():
             return Problem(422, "refused", str(error))
-        case ConflictError() | Outdated():
+        case Outdated():
+            return Problem(412, "outdated", "Somebody else has changed this since it was read.", "Get it again.")
+        case ConflictError():
             return Problem(409, "conflict", "Somebody else has changed this in the meantime.", "Load it again.")
         case RedisUnavailable() | RedisReplyError():
             return Problem(503, "redis-unavailable", "Redis does not answer.", "Calls go on; try again in a moment.")

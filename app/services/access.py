@@ -22,6 +22,7 @@ from app.services.accounts import Accounts
 from app.services.admin_tokens import AdminTokens
 from app.services.audit import Audit
 from app.services.login_guard import LoginGuard
+from app.services.passkeys import Passkeys
 from app.services.passwords import Passwords
 from app.services.people_store import Register
 from app.services.second_factor import SecondFactor
@@ -53,6 +54,7 @@ class PanelAccess:
         timeouts = Timeouts(settings.session_idle_s, settings.session_max_s)
         self.sessions = Sessions(redis, audit, clock, timeouts)
         self.factor = SecondFactor(redis, self.accounts, ring, clock)
+        self.passkeys = Passkeys(redis, self.accounts, clock)
         self.tokens = AdminTokens(redis, tokens, people, clock)
         self.provider = ""
         """The name of who else vouches for people, if anybody does."""

@@ -17,8 +17,8 @@ from app.services.splice import DoubledMemberError, places
 
 
 class Inner(msgspec.Struct, frozen=True):
-    """Calls that upstream makes for this one: of a model that a tool names, or the requests of a batch. `model` is empty
-    where it is the call's own; `read_bytes`: how much of the body each of them reads, None: all of it.
+    """Calls that upstream makes for this one: of a model that a tool names, or the requests of a batch. `model` is
+    empty where it is the call's own; `read_bytes`: how much of the body each of them reads, None: all of it.
     """
 
     model: str = ""

@@ -48,8 +48,8 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answers(msgspec.Struct, frozen=True, array_like=True):
-    """`at_s`: the time by Redis' clock. `used`: of each check of each form, after all calls. `calls`: nano-dollars where
-    one gets all that it asks for; empty where the question came too late.
+    """`at_s`: the time by Redis' clock. `used`: of each check of each form, after all calls. `calls`: nano-dollars
+    where one gets all that it asks for; empty where the question came too late.
     """
 
     at_s: float

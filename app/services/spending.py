@@ -52,11 +52,17 @@ Sum = tuple[Parts, int, int]
 
 def purse_sums(spent: Iterable[tuple[Entry, Sequence[Purse]]]) -> list[Sum]:
     """What entries add to budgets with sums of their own."""
-    sums: defaultdict[tuple[Parts, int], int] = defaultdict(int)
+    # Calls of one form share their purses: those are looked at once.
+    alike: dict[tuple[int, int], int] = defaultdict(int)
+    known: dict[int, Sequence[Purse]] = {}
     for entry, purses in spent:
-        if entry.cost_nano > 0:
-            for subject, span in purses:
-                sums[spent_name(subject, span, entry.at_s), LIVES_S[span]] += entry.cost_nano
+        if purses and entry.cost_nano > 0:
+            known[id(purses)] = purses
+            alike[id(purses), int(entry.at_s // _DAY_S)] += entry.cost_nano
+    sums: defaultdict[tuple[Parts, int], int] = defaultdict(int)
+    for (which, day), nano in alike.items():
+        for subject, span in known[which]:
+            sums[("spent", subject, _periods_of(day)[span]), LIVES_S[span]] += nano
     return [(name, life_s, nano) for (name, life_s), nano in sums.items()]
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ class PanelWorld:
         return {} if stream else dict(json.loads(read))
 
     def sign_in(self, name: str = "admin", password: str = ADMIN_PASSWORD) -> httpx2.Client:
-        """A browser's session without a browser: cookies, same-origin headers, redirects not followed."""
+        """A browser's session without a browser: cookies, same-origin headers, redirects not followed. To be closed."""
         client = httpx2.Client(base_url=self.origin, headers={"sec-fetch-site": "same-origin"}, timeout=20)
         answer = client.post("/login", data={"username": name, "password": password})
         assert answer.status_code == 303, answer.text
@@ -78,7 +78,7 @@ def empty_world() -> Iterator[PanelWorld]:
 @pytest.fixture(scope="session")
 def signed_in(panel_world: PanelWorld) -> Iterator[httpx2.Client]:
     """The administrator in `panel_world`."""
-    with panel_world.sign_in() as client:
+    with closing(panel_world.sign_in()) as client:
         yield client
 
 
@@ -131,7 +131,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
             )
             stack.callback(context.close)
             if signed_in:
-                with world.sign_in() as client:
+                with closing(world.sign_in()) as client:
                     for cookie in client.cookies.jar:
                         context.add_cookies([{"name": cookie.name, "value": str(cookie.value), "url": world.origin}])
             page = context.new_page()

@@ -44,7 +44,8 @@ RATES: list[tuple[Limit, Whose, tuple[Any, ...], str, str, Any]] = [
     ),
     (
         limit(Unit.TOKENS, Span.DAY, 100, models="a/*"), Whose.GROUP, (99, 20, NOON + 900),
-        "The limit of this key's group, 100 tokens per day for a/*, has 1 left: too few for this call.", "There is room again at 2026-11-24 12:15 UTC.",
+        "The limit of this key's group, 100 tokens per day for a/*, has 1 left: too few for this call.",
+        "There is room again at 2026-11-24 12:15 UTC.",
         (*told(100, 1, NOON + 900), (b"retry-after", b"900"), RETRY_NEVER),
     ),
     (
@@ -96,7 +97,8 @@ MONEY: list[tuple[Limit, int, float | None, str, str, Any]] = [
     ),
     (
         limit(Unit.USD, Span.DAY, 25 * NANO), 24 * NANO, DAY_END,
-        "This key's limit, $25 per day, has $1 left.", "It begins anew at 2026-11-25 00:00 UTC. This call may cost up to $1.5: a lower `max_tokens` makes that less.",
+        "This key's limit, $25 per day, has $1 left.",
+        "It begins anew at 2026-11-25 00:00 UTC. This call may cost up to $1.5: a lower `max_tokens` makes that less.",
         (RETRY_NEVER, (b"x-ratelimit-reset", b"%d" % (DAY_END * 1000)), (b"retry-after", b"43200")),
     ),
     (

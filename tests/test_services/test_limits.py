@@ -495,7 +495,7 @@ async def test_what_has_ended_makes_room_for_who_comes_after(limits: Limits) -> 
     for number in range(1, 30):
         limits.ended(str(number - 1))
         assert (await limits.admit(str(number), plan, (), "", CALL)) is not None
-    with pytest.raises(GatewayError, match="1 concurrent requests"):
+    with pytest.raises(GatewayError, match="1 concurrent request,"):
         await limits.admit("x", plan, (), "", CALL)
 
 

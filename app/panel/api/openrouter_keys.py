@@ -103,7 +103,7 @@ class KeyIn(KeyAttributes):
 
 
 class KeyChange(KeyAttributes):
-    state: KeyState | None = Field(None, description="A revoked key stays revoked.")
+    state: KeyState | None = Field(None, strict=False, description="A revoked key stays revoked.")
 
 
 class ImportLineOut(BaseModel):
