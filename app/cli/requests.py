@@ -13,7 +13,7 @@ import typer
 
 from app.cli.output import REFUSED, USAGE, CommandFailed, note, say, say_json, say_table
 from app.core.clock import SystemClock
-from app.services.export import csv_lines, dollars, entry_view, instant, jsonl
+from app.services.export import csv_lines, dollars, instant, jsonl, line_view
 from app.services.ledger_filter import Filter, Line
 from app.services.period import WORDS, PeriodError, period
 
@@ -91,7 +91,7 @@ def list_(
 
     page, names = run_on_ledger(read)
     if as_json:
-        lines = [{"place": line.place, **entry_view(line.entry)} for line in page.lines]
+        lines = [{"place": line.place, **line_view(line)} for line in page.lines]
         say_json({"requests": lines, "older": page.older, "complete": page.complete})
         return
     if page.lines:
@@ -118,7 +118,7 @@ def show(
         if line is None:
             raise CommandFailed("There is no such call in the ledger.", REFUSED)
         names = session.names()
-        view = {"place": line.place, **entry_view(line.entry)}
+        view = {"place": line.place, **line_view(line)}
         view["client"] = names.get(line.entry.client_id, "")
         for one in view["tries"]:
             one["key"] = names.get(one["key_id"], "")
@@ -133,7 +133,9 @@ def show(
         say_json(view)
         return
     tries, asked, answered = view.pop("tries"), view.pop("asked", None), view.pop("answered", None)
-    say_table(("FIELD", "VALUE"), [[field, _text(value)] for field, value in view.items() if value not in ("", [], 0)])
+    say_table(
+        ("FIELD", "VALUE"), [[field, _text(value)] for field, value in view.items() if value not in ("", [], 0, None)]
+    )
     if tries:
         say_table(
             ("TRIED", "RESULT", "MS"),
@@ -220,7 +222,7 @@ def _print_line(line: Line, names: dict[str, str], *, as_json: bool) -> None:
     import msgspec
 
     if as_json:
-        say(msgspec.json.encode({"place": line.place, **entry_view(line.entry)}).decode())
+        say(msgspec.json.encode({"place": line.place, **line_view(line)}).decode())
     else:
         say("  ".join(_shown(cell) for cell in _row(line, names)))
     sys.stdout.flush()
@@ -236,11 +238,17 @@ def _row(line: Line, names: dict[str, str]) -> list[str]:
         (entry.model or entry.model_asked or "-")[:_MODELS],
         " > ".join(keys),
         f"{entry.input_tokens} > {entry.output_tokens}",
-        f"${dollars(entry.cost_nano)}{'?' if entry.cost_kind == 'unknown' else ''}",
+        _cost(line),
         f"{entry.first_token_ms:.0f} ms" if entry.first_token_ms else "-",
         f"{entry.duration_ms:.0f} ms",
         entry.request_id,
     ]
+
+
+def _cost(line: Line) -> str:
+    """With a question mark where it was charged without proof, and behind it what it was corrected to."""
+    charged = f"${dollars(line.entry.cost_nano)}{'?' if line.entry.cost_kind == 'unknown' else ''}"
+    return charged if line.corrected_nano is None else f"{charged} > ${dollars(line.corrected_nano)}"
 
 
 def _text(value: Any) -> str:

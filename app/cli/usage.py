@@ -64,7 +64,14 @@ def _query(words: str, by: str, step: Step | None, top: int, order: str, *, comp
         since_s, until_s = period(words, SystemClock().wall_s())
         dimensions = tuple(Dimension(word.strip()) for word in by.split(",") if word.strip())
         return Query(
-            since_s=since_s, until_s=until_s, step=step, by=dimensions, top=top, order=_ORDERS[order], compare=compare
+            since_s=since_s,
+            until_s=until_s,
+            step=step,
+            by=dimensions,
+            top=top,
+            order=_ORDERS[order],
+            compare=compare,
+            spans=True,
         )
     except PeriodError as error:
         raise CommandFailed(str(error), USAGE) from None
@@ -101,7 +108,7 @@ def _view(answer: Answer, names: dict[str, str]) -> dict[str, Any]:
         "until": instant(answer.until_s),
         "step": answer.step.value,
         "complete": answer.complete,
-        "first_token_ms": answer.waits,
+        "spans": answer.spans,
         "total": figures_view(answer.total),
         "before": None if answer.before is None else figures_view(answer.before),
         "rows": [
@@ -109,6 +116,7 @@ def _view(answer: Answer, names: dict[str, str]) -> dict[str, Any]:
                 "by": dict(zip(answer.by, row.values, strict=True)),
                 "name": ", ".join(names.get(value, value) for value in row.values),
                 **figures_view(row.figures),
+                "spans": row.spans,
                 "before": None if row.before is None else figures_view(row.before),
             }
             for row in answer.rows
@@ -136,8 +144,11 @@ def _show(answer: Answer, names: dict[str, str], *, over_time: bool) -> None:
         rows.append(["before", *blank, *_cells(answer.before)])
     say_table((*titles, *_HEADINGS), rows)
     note(f"from {instant(answer.since_s)[:16]}Z to {instant(answer.until_s)[:16]}Z, by the {answer.step}")
-    if answer.waits is not None:
-        note(f"first token: half within {_ms(answer.waits.p50_ms)}, 95 % within {_ms(answer.waits.p95_ms)}")
+    for word, told in (("first token", answer.spans.first_token), ("whole call", answer.spans.duration)):
+        if told is not None:
+            note(f"{word}: half within {_ms(told.p50_ms)}, 95 % within {_ms(told.p95_ms)}")
+    if answer.spans.overhead is not None:
+        note(f"the gateway itself: half within {answer.spans.overhead.p50_ms:.2f} ms")
     if not answer.complete:
         note("Not complete: there were more kinds of calls than are kept apart, and some may fit these filters.")
 

@@ -5,10 +5,7 @@ It must never put a value into an error: any of them may be a secret pasted into
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
-import ipaddress
 import os
 import re
 import sys
@@ -21,6 +18,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core import setting_checks
 from app.core.redis_url import parse_redis_url
 from app.core.upstream_url import UpstreamUrl, parse_upstream, split_http
 
@@ -28,9 +26,6 @@ MIN_SECRET_CHARACTERS: Final = 32
 MOVABLE: Final = frozenset({"free_limit", "moderation", "guardrail", "region"})
 EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
 _WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_", "OIDC_")
-_ROLES: Final = ("viewer", "operator", "admin")
-_LEAST_PASSWORD: Final = 8
-_KNOWN_PASSWORDS: Final = frozenset({"password", "password1", "12345678", "123456789", "changeme", "admin123", "adminadmin"})
 # The titles of .env.example, each with the field that it stands above.
 _GROUPS: Final = {
     "Server": "host",
@@ -259,28 +254,19 @@ class Settings(BaseSettings):
     @field_validator("admin_password")
     @classmethod
     def _no_known_password(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        password = value.get_secret_value()
-        if password and len(password) < _LEAST_PASSWORD:
-            raise ValueError(f"must have at least {_LEAST_PASSWORD} characters")
-        if password.casefold() in _KNOWN_PASSWORDS or (password and password == info.data.get("admin_username")):
-            raise ValueError("is among the first that are tried: choose another")
+        setting_checks.admin_password(value.get_secret_value(), str(info.data.get("admin_username")))
         return value
 
     @field_validator("encryption_keys")
     @classmethod
     def _usable_ring(cls, value: SecretStr) -> SecretStr:
-        parts = [part.strip() for part in value.get_secret_value().split(",") if part.strip()]
-        versions = {version for part in parts if (version := _ring_version(part))}
-        if len(versions) != len(parts):
-            raise ValueError("must be number:base64 of 32 bytes, separated by commas, each number (from 1) once")
+        setting_checks.encryption_keys(value.get_secret_value())
         return value
 
     @field_validator("allowed_hosts")
     @classmethod
     def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[A-Za-z0-9.*_-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?", host) for host in value):
-            raise ValueError("must be host names without scheme and path, separated by commas")
-        return tuple(host.lower() for host in value)
+        return setting_checks.host_names(value)
 
     @field_validator("allowed_origins")
     @classmethod
@@ -321,44 +307,27 @@ class Settings(BaseSettings):
     @field_validator("oidc_issuer")
     @classmethod
     def _usable_issuer(cls, value: str, info: ValidationInfo) -> str:
-        if value:
-            parse_upstream(value, allow_plain_http=False)
-            if not info.data.get("public_url"):
-                raise ValueError("needs PUBLIC_URL: the provider sends people back to it")
+        setting_checks.issuer(value, info.data.get("public_url") or "")
         return value
 
     @field_validator("oidc_roles")
     @classmethod
     def _group_roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(group and role in _ROLES for group, _, role in (pair.rpartition("=") for pair in value)):
-            raise ValueError(f"must be group=role pairs, the role one of {', '.join(_ROLES)}")
+        setting_checks.group_roles(value)
         return value
 
     @field_validator("oidc_default_role")
     @classmethod
     def _not_everybody(cls, value: str, info: ValidationInfo) -> str:
-        bounded = info.data.get("oidc_allowed_domains") or info.data.get("oidc_allowed_groups")
-        if info.data.get("oidc_issuer") and value != "none" and not bounded:
-            raise ValueError("would let in everybody whom the provider knows: set OIDC_ALLOWED_DOMAINS or _GROUPS")
+        told = info.data
+        bounded = bool(told.get("oidc_allowed_domains") or told.get("oidc_allowed_groups"))
+        setting_checks.default_role(value, provider=bool(told.get("oidc_issuer")), bounded=bounded)
         return value
 
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(str(ipaddress.ip_network(word, strict=False)) for word in value)
-        except ValueError:
-            raise ValueError("must be addresses or networks like 10.0.0.0/8, separated by commas") from None
-
-
-def _ring_version(part: str) -> int:
-    """The version of one `number:base64` entry, 0 when it is malformed."""
-    version, _, encoded = part.partition(":")
-    try:
-        raw = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        return 0
-    return int(version) if re.fullmatch(r"[1-9]\d{0,8}", version) and len(raw) == 32 else 0
+        return setting_checks.networks(value)
 
 
 def load_settings(env_file: str | Path | None = ".env") -> Settings:

@@ -34,7 +34,7 @@ def parse_upstream(url: str, *, allow_plain_http: bool) -> UpstreamUrl:
     prefix = path.rstrip("/").removesuffix("/v1") if path.rstrip("/").endswith("/api/v1") else path.rstrip("/")
     if prefix and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/api", prefix):
         raise ValueError("must end in the host, /api or /api/v1")
-    if scheme == "http" and not (allow_plain_http or _is_loopback(host)):
+    if scheme == "http" and not (allow_plain_http or is_loopback(host)):
         raise ValueError("must be https:// (http:// only to this machine, or with ALLOW_PLAIN_HTTP_UPSTREAM=true)")
     return UpstreamUrl(scheme, host, port, prefix or "/api")
 
@@ -55,7 +55,7 @@ def split_http(url: str) -> tuple[str, str, int, str]:
     return parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], parts.path
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

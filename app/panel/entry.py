@@ -17,7 +17,7 @@ from app.panel.render import go
 from app.services.access import PanelAccess
 from app.services.return_path import HOME, return_path
 from app.services.session_rules import recently_proved
-from app.services.sessions import Live
+from app.services.sessions import Live, digest_of
 from app.services.sign_in import SignedIn, Where
 
 CONFIRM: Final = "/admin/confirm"
@@ -58,11 +58,12 @@ async def form_of(request: Request) -> dict[str, str]:
 def where_of(request: Request) -> Where:
     """From where somebody signs in."""
     secure = request.state.secure
+    held = read_cookie(request.scope, SESSION, secure=secure)
     return Where(
         address=request.state.address,
         agent=request.headers.get("user-agent", ""),
         device=read_cookie(request.scope, DEVICE, secure=secure),
-        session=read_cookie(request.scope, SESSION, secure=secure),
+        session=digest_of(held) if held else "",
     )
 
 

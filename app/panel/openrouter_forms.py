@@ -31,6 +31,7 @@ LISTS: Final = ("tags", "models_allowed", "models_denied")
 NUMBERS: Final = ("weight", "tier")
 CAPS: Final = ("max_rpm", "max_in_flight")
 DAY_USD: Final = "max_day_usd"
+NEW_FIELDS: Final = ("label", "tags", "note")
 FIELDS: Final = (*TEXTS, *LISTS, *NUMBERS, *CAPS, DAY_USD)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from starlette.responses import Response
 
 from app.models.keys import OpenRouterKey
 from app.panel.context import Context, PanelContext
+from app.panel.openrouter_forms import NEW_FIELDS
 from app.panel.openrouter_rows import PATH, KeyRow, Tab, listing, rows, wanted_of
 from app.panel.openrouter_traffic import with_traffic
 from app.panel.render import page
@@ -23,6 +25,7 @@ from app.services.switches import Switch
 
 router: Final = APIRouter(include_in_schema=False)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _SHORTEST: Final = 12
 _COLUMNS: Final = (
     "id", "label", "key", "state", "kind", "account", "tags", "weight", "tier", "limit_usd", "limit_reset", "left_usd",
@@ -48,6 +51,11 @@ def record_of(ctx: PanelContext, key_id: str) -> OpenRouterKey:
     return some[0]
 
 
+def empty_form() -> dict[str, Any]:
+    """What the form for a new key shows at first."""
+    return {"typed": dict.fromkeys(NEW_FIELDS, ""), "errors": {}}
+
+
 @router.get(PATH)
 async def show(request: Request, ctx: Context) -> Response:
     every = all_rows(ctx)
@@ -65,6 +73,7 @@ async def show(request: Request, ctx: Context) -> Response:
         "strategy_switched": ctx.switches.get(Switch.STRATEGY) is not None,
         "has_admin": any(row.tab is Tab.MANAGEMENT for row in every),
         "workers": ctx.settings.workers,
+        **empty_form(),
     }
     return page(request, "openrouter_list.html", values, part="rows")
 
@@ -109,4 +118,6 @@ def _usd(nano: int | None) -> str:
 
 def _defused(value: object) -> object:
     """A text that a spreadsheet would take for a formula is shown as the text that it is."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -232,8 +232,10 @@ class Listing:
     tags: Sequence[str]
     page: int
     pages: int
-    total: int = field(default=0)
+    total: int
     """All keys there are."""
+    ready: int
+    """Those of them that are ready."""
 
 
 def listing(every: Sequence[KeyRow], wanted: Wanted) -> Listing:
@@ -249,7 +251,8 @@ def listing(every: Sequence[KeyRow], wanted: Wanted) -> Listing:
     page = min(wanted.page, pages)
     shown = found[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
     tags = sorted({tag for row in every for tag in row.record.tags})
-    return Listing(shown, found, counts, tags, page, pages, len(every))
+    ready = sum(row.tab is Tab.READY for row in every)
+    return Listing(shown, found, counts, tags, page, pages, len(every), ready)
 
 
 def _tagged(row: KeyRow, tag: str) -> bool:

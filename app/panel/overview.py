@@ -1,19 +1,266 @@
-"""The first page: how calls go, what they cost, how the keys feel."""
+"""The first page: how calls go, what they cost, how the keys feel, what to look at. Asks each thing once."""
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.panel.context import Context
-from app.panel.render import page
+from app.models.alerts import Alert, AlertKind
+from app.models.keys import KeyState
+from app.panel.attention import NOTES, BudgetUse, Facts, notices, weak_secrets
+from app.panel.context import Context, PanelContext
+from app.panel.entry import form_of
+from app.panel.openrouter_rows import rows
+from app.panel.openrouter_traffic import with_traffic
+from app.panel.plots import moments
+from app.panel.render import go, page
+from app.services.cells import Step, bucket_of, starts_at
+from app.services.insight_plan import Answer, Dimension, Order, Query, Row
+from app.services.key_picture import KeyPicture, Standing, key_pictures
 
 router: Final = APIRouter()
+
+PERIODS: Final = {"1h": (Step.MINUTE, 60), "24h": (Step.HOUR, 24), "7d": (Step.HOUR, 168), "30d": (Step.DAY, 30)}
+_USUAL: Final = "24h"
+_STALE_S: Final = 2.0
+_MOST_KEYS: Final = 20
+_MOST_TOP: Final = 5
+_MOST_ALERTS: Final = 100
+_MOST_BUDGETS: Final = 8
+_YEAR_S: Final = 31_536_000
+_ASIDE: Final = "aside"
+_WORST: Final = (
+    Standing.DEAD, Standing.SPENT, Standing.CHECK, Standing.COOL, Standing.PARTLY, Standing.READY, Standing.DISABLED,
+)  # fmt: skip
 
 
 @router.get("/admin")
 @router.get("/admin/", include_in_schema=False)
 async def show(request: Request, ctx: Context) -> Response:
-    return page(request, "overview.html", {"health": await ctx.look()})
+    period = request.query_params.get("period", _USUAL)
+    period = period if period in PERIODS else _USUAL
+    part = request.query_params.get("part", "")
+    values: dict[str, Any] = {"period": period, "periods": list(PERIODS)}
+    if part == "figures":
+        values |= await _figures(ctx, period)
+    elif part == "pool":
+        values |= await _pool(request, ctx) | {"steps": None, "alone": True}
+    else:
+        part = "all"
+        figures, pool, newest = await asyncio.gather(_figures(ctx, period), _pool(request, ctx), ctx.ledger.newest())
+        values |= figures | pool | {"alone": False}
+        values["steps"] = None if newest != "0-0" or figures["now"].requests else _first_steps(request, ctx)
+    return page(request, "overview.html", values, part=part)
+
+
+@router.post("/admin/aside")
+async def put_aside(request: Request) -> Response:
+    """Somebody has read a note. Kept in their browser, like what they prefer."""
+    response = go("/admin")
+    kind = (await form_of(request)).get("kind", "")
+    if kind in NOTES:
+        noted = sorted({*_aside(request), kind})
+        secure = bool(getattr(request.state, "secure", False))
+        response.set_cookie(
+            _ASIDE, " ".join(noted), max_age=_YEAR_S, path="/", httponly=True, secure=secure, samesite="strict"
+        )
+    return response
+
+
+def _aside(request: Request) -> set[str]:
+    return set(request.cookies.get(_ASIDE, "").split()) & NOTES
+
+
+# ---- figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """What happened in a period, beside as long a time before it."""
+
+    requests: int
+    requests_before: float
+    worked: int
+    rescued: int
+    tried: int
+    """How many calls ended for no reason of the caller's."""
+    cost_nano: int
+    cost_before: float
+    input_tokens: int
+    output_tokens: int
+    tokens_before: float
+    p95_ms: float | None
+    p95_before: float
+    added_ms: float | None
+
+
+def headline(answer: Answer, now_s: float) -> Headline:
+    """The last step has only begun: of the period before only as much counts as has passed of this one."""
+    now, before = answer.total, answer.before
+    passed = min(1.0, max(0.0, now_s - answer.since_s) / (answer.until_s - answer.since_s))
+    return Headline(
+        requests=now.requests,
+        requests_before=before.requests * passed if before else 0.0,
+        worked=now.served + now.rescued,
+        rescued=now.rescued,
+        tried=now.served + now.rescued + now.failed,
+        cost_nano=now.cost_nano,
+        cost_before=before.cost_nano * passed if before else 0.0,
+        input_tokens=now.input_tokens,
+        output_tokens=now.output_tokens,
+        tokens_before=(before.input_tokens + before.output_tokens) * passed if before else 0.0,
+        p95_ms=answer.spans.first_token.p95_ms if answer.spans.first_token else None,
+        p95_before=answer.spans_before.first_token.p95_ms if answer.spans_before.first_token else 0.0,
+        added_ms=now.overhead_us / now.requests / 1000 if now.requests else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """One of the first of a ranking; `href` is empty for the rest."""
+
+    name: str
+    href: str
+    requests: int
+    tokens: int
+    cost_nano: int
+
+
+def tops(found: Iterable[Row], names: dict[str, str], path: str, other: str) -> list[Top]:
+    """`names` by value; what has no name is called by its value."""
+    told = []
+    for row in found:
+        value, own = row.values[0], row.figures
+        named = value not in ("", other)
+        told.append(
+            Top(
+                names.get(value, value) if named else value,
+                path.format(value) if named else "",
+                own.requests,
+                own.input_tokens + own.output_tokens,
+                own.cost_nano,
+            )
+        )
+    return told
+
+
+async def _figures(ctx: PanelContext, period: str) -> dict[str, Any]:
+    step, count = PERIODS[period]
+    now_s = ctx.clock.wall_s()
+    last = bucket_of(step, now_s)
+    since_s, until_s = starts_at(step, last - count + 1), starts_at(step, last + 1)
+    asked = Query(since_s=since_s, until_s=until_s, step=step, compare=True, spans=True)
+    told = await ctx.insight.answer(asked, stale_s=_STALE_S)
+    order = Order.COST if told.total.cost_nano else Order.REQUESTS
+
+    def ranked(dimension: Dimension) -> Query:
+        coarse = Step.DAY if period == "30d" else step
+        return Query(since_s=since_s, until_s=until_s, step=coarse, by=(dimension,), top=_MOST_TOP, order=order)
+
+    models, clients = (
+        await asyncio.gather(
+            ctx.insight.answer(ranked(Dimension.MODEL), stale_s=_STALE_S),
+            ctx.insight.answer(ranked(Dimension.CLIENT), stale_s=_STALE_S),
+        )
+        if told.total.requests
+        else (None, None)
+    )
+    return {
+        "now": headline(told, now_s),
+        "moments": moments(told),
+        "by_cost": order is Order.COST,
+        "models": _shown(models, {}, "/admin/usage?period=" + period + "&model={}"),
+        "clients": _shown(clients, _client_names(ctx, clients), "/admin/client-keys/{}"),
+    }
+
+
+def _shown(answer: Answer | None, names: dict[str, str], path: str) -> list[Top]:
+    return tops(answer.rows, names, path, "other") if answer is not None else []
+
+
+def _client_names(ctx: PanelContext, answer: Answer | None) -> dict[str, str]:
+    known = ctx.keys.client_keys
+    ids = [row.values[0] for row in answer.rows] if answer is not None else []
+    return {client_id: known[client_id].name for client_id in ids if client_id in known}
+
+
+# ---- the pool, and what somebody should look at
+
+
+async def _pool(request: Request, ctx: PanelContext) -> dict[str, Any]:
+    now_s = ctx.clock.wall_s()
+    records, facts = ctx.keys.openrouter_keys, ctx.facts.every
+    pictures = key_pictures(records.values(), facts, ctx.marks.in_force(), ctx.facts.samples, now_s)
+    worst = worst_first(pictures)
+    chosen = rows(records, worst[:_MOST_KEYS], facts, ctx.pool.in_flight())
+    health, shown, (alerts, budgets) = await asyncio.gather(ctx.look(), with_traffic(ctx, chosen), _money(ctx))
+    session = getattr(request.state, "session", None)
+    told = Facts(
+        health=health,
+        now_s=now_s,
+        pictures=pictures,
+        budgets=budgets,
+        alerts=alerts,
+        weak=weak_secrets(ctx.settings),
+        secret_generated=not ctx.settings.session_secret_key.get_secret_value(),
+        password_generated=session is not None and session.account.source == "generated",
+        put_aside=_aside(request),
+    )
+    return {"health": health, "notices": notices(told), "rows": shown, "keys_in_all": len(worst)}
+
+
+def worst_first(pictures: Iterable[KeyPicture]) -> list[KeyPicture]:
+    """Keys that serve or should; among the healthy ones those that have the least credit left."""
+    order = {standing: place for place, standing in enumerate(_WORST)}
+    return sorted(
+        (picture for picture in pictures if picture.standing in order),
+        key=lambda picture: (order[picture.standing], _left(picture)),
+    )
+
+
+def _left(picture: KeyPicture) -> float:
+    if picture.available_nano is None:
+        return 1.0
+    return picture.available_nano / picture.limit_nano if picture.limit_nano else 0.0
+
+
+async def _money(ctx: PanelContext) -> tuple[Sequence[Alert], list[BudgetUse]]:
+    """The newest alerts, and how far the budgets that some of them spoke of are used up now."""
+    alerts = await ctx.alerts.kept(_MOST_ALERTS)
+    subjects = list(dict.fromkeys(alert.subject for alert in alerts if alert.kind is AlertKind.BUDGET))
+    found = await asyncio.gather(*(_budgets(ctx, subject) for subject in subjects[:_MOST_BUDGETS]))
+    return alerts, [budget for some in found for budget in some]
+
+
+async def _budgets(ctx: PanelContext, subject: str) -> list[BudgetUse]:
+    kind, _, name = subject.partition(":")
+    client, group = ctx.keys.client_keys.get(name), ctx.keys.groups.get(name)
+    terms = client if kind == "c" else group
+    if terms is None or (client is not None and kind == "c" and client.state is not KeyState.ENABLED):
+        return []
+    href = f"/admin/client-keys/{name}" if kind == "c" else "/admin/client-keys"
+    standings = await ctx.tally.standings_of(subject, terms)
+    return [BudgetUse(terms.name, href, one.used_nano, one.size_nano) for one in standings if not one.limit.shadow]
+
+
+# ---- the first run
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSteps:
+    """How far somebody has come with a new gateway."""
+
+    openrouter_key: bool
+    client_key: bool
+    base_url: str
+
+
+def _first_steps(request: Request, ctx: PanelContext) -> FirstSteps:
+    origin = ctx.settings.public_url or getattr(request.state, "origin", "") or str(request.base_url).rstrip("/")
+    clients = any(client.state is KeyState.ENABLED for client in ctx.keys.client_keys.values())
+    return FirstSteps(bool(ctx.keys.openrouter_keys), clients, origin)

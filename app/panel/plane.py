@@ -15,7 +15,7 @@ from starlette.routing import Route
 from app.core.errors import GatewayError
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.panel import login, overview, patterns, preferences
-from app.panel.api import client_keys, groups, openrouter_keys
+from app.panel.api import audit, client_keys, description, groups, openrouter_keys, requests, system
 from app.panel.api.conventions import ApiProblem
 from app.panel.assets import PREFIX
 from app.panel.context import PanelContext
@@ -35,6 +35,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     openrouter_keys.router,
     client_keys.router,
     groups.router,
+    requests.router,
+    audit.router,
+    system.router,
+    description.router,
 )
 API: Final = "/admin/api"
 _TOLD: Final[tuple[type[Exception], ...]] = (
@@ -63,9 +67,10 @@ def panel_app(context: PanelContext, access: PanelAccess) -> FastAPI:
     app.state.access = access
     app.router.routes.append(Route(f"{PREFIX}/{{place:path}}", assets.serve, name="static"))
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, include_in_schema=router.prefix.startswith(API))
     for kind in _TOLD:
         app.add_exception_handler(kind, _answer)
+    app.add_exception_handler(Exception, _answer)
     return app
 
 
@@ -100,4 +105,5 @@ def problem_of(error: Exception) -> Problem:
             return Problem(404, "not-found", "There is no such page here.", "Go on from the overview.")
         case HTTPException():
             return Problem(error.status_code, "refused", HTTPStatus(error.status_code).phrase + ".")
-    raise error
+    # The framework raises it again behind this answer, and so it stands in the log.
+    return Problem(500, "server", "The gateway failed at this request.", "Its log has the details.")

@@ -22,6 +22,7 @@ from app.services.accounts import Accounts
 from app.services.admin_tokens import AdminTokens
 from app.services.audit import Audit
 from app.services.login_guard import LoginGuard
+from app.services.oidc import Oidc
 from app.services.passkeys import Passkeys
 from app.services.passwords import Passwords
 from app.services.people_store import Register
@@ -56,7 +57,8 @@ class PanelAccess:
         self.factor = SecondFactor(redis, self.accounts, ring, clock)
         self.passkeys = Passkeys(redis, self.accounts, clock)
         self.tokens = AdminTokens(redis, tokens, people, clock)
-        self.provider = ""
+        self.oidc = Oidc(settings, redis, self.accounts, clock) if settings.oidc_issuer else None
+        self.provider = settings.oidc_name if settings.oidc_issuer else ""
         """The name of who else vouches for people, if anybody does."""
         self.sign_in = SignIn(redis, self.accounts, self.passwords, self.factor, self.guard, self.sessions, clock)
 

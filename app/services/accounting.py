@@ -96,7 +96,7 @@ class Accounting:
         media_bytes = 0
         if len(body) > _HOLDS_MEDIA:
             media_bytes = sum(found.end(1) - found.start(1) for found in _MEDIUM.finditer(body))
-        return self._prices.estimate(models, len(body), media_bytes, call.ask.max_tokens)
+        return self._prices.estimate(models, len(body), media_bytes, call.ask.max_tokens, inner=call.ask.inner)
 
     def sending(self, call: Call, key: PoolKey) -> None:
         """Before each try. Raises GatewayError where it cannot be written down."""

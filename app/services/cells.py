@@ -1,8 +1,8 @@
 """What a batch of ledger entries adds to the sums by time and dimension, and how those sums are named. Pure.
 
 A settlement writes the whole batch as one counter (`HINCRBY fresh <the batch's sums as JSON> 1`): the field's name is
-the fact, its number says how often the same fact came. `lua/cells.lua` adds the facts to the tables later, exactly
-once. It must never know who asks for the sums.
+the fact, its number says how often the same fact came. `lua/cells.lua` merges the facts by mark and adds them to the
+tables later, exactly once. It must never know who asks for the sums.
 """
 
 from __future__ import annotations
@@ -10,26 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import lru_cache
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
 
-from app.models.ledger import CostKind, Entry
+from app.models.ledger import CostKind, Entry, TryMade
 
 Delta = tuple[tuple[str, ...], int, dict[str, int]]
 """Parts of a name for `keys.books(…)`, its life in seconds, and what is added to its fields."""
 
 FRESH: Final = ("cells", "fresh")
+DUE: Final = ("cells", "due")
+"""Sums by mark that are merged, and not yet in the tables."""
 BASE: Final = ("cells",)
 OTHER: Final = "other"
 SEPARATOR: Final = "\t"
 _FRESH_KEPT_S: Final = 7 * 86_400
-_ROWS: Final = 64
-"""Most rows of one fact, so that adding it to the tables never holds Redis up for long."""
+_ROWS: Final = 128
+"""Most rows of one fact, so that merging it never holds Redis up for long."""
 _LONGEST: Final = 80
 _KEY_SIGNS: Final = 16
+_LONGEST_CODE: Final = 24
 _DAY_S: Final = 86_400
 _DOLLAR: Final = 10**9
 
@@ -51,8 +55,8 @@ class Table(StrEnum):
     KEYS = "keys"
     MODELS = "models"
     CUBE = "cube"
-    WAITS = "waits"
-    """How often a first token took how long: counts instead of cells."""
+    CODES = "codes"
+    """What went wrong with tries, by key: counts instead of cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,13 @@ class Keeping:
 
 
 KEPT: Final = {
-    Step.MINUTE: Keeping(2 * 3600, 0, 500),
-    Step.HOUR: Keeping(31 * _DAY_S, 31 * _DAY_S, 1000),
+    Step.MINUTE: Keeping(2 * 3600, 0, 1100),
+    Step.HOUR: Keeping(31 * _DAY_S, 31 * _DAY_S, 1100),
     Step.DAY: Keeping(1096 * _DAY_S, 400 * _DAY_S, 2000),
-    Step.MONTH: Keeping(1096 * _DAY_S, 0, 2000),
+    Step.MONTH: Keeping(1096 * _DAY_S, 1096 * _DAY_S, 4000),
 }
+CODES_KEPT_S: Final = {Step.HOUR: 31 * _DAY_S, Step.DAY: 400 * _DAY_S}
+STRIPS_KEPT_S: Final = 26 * 3600
 _SPAN_S: Final = {Step.MINUTE: 60, Step.HOUR: 3600, Step.DAY: _DAY_S}
 
 
@@ -117,16 +123,51 @@ class Figures(msgspec.Struct, frozen=True, array_like=True):
 FIELDS: Final = Figures.__struct_fields__
 _OUTCOMES: Final = {name: FIELDS.index(name) for name in ("served", "rescued", "failed", "refused", "left")}
 _FAILED: Final = _OUTCOMES["failed"]
+_ZEROS: Final = [0] * len(FIELDS)
+_DOLLARS: Final = (FIELDS.index("cost_usd"), FIELDS.index("upstream_usd"))
+_LANE_BYTES: Final = 6
+_LANE_BITS: Final = 8 * _LANE_BYTES
+_LANE: Final = (1 << _LANE_BITS) - 1
+_LANES: Final = Struct("<" + "IH" * len(FIELDS))
+_SIGNS_OF_LANES: Final = sum(1 << _LANE_BITS * place - 1 for place in range(1, len(FIELDS) + 1))
+_NOTHING: Final = Figures()
+_bins: Final = msgspec.msgpack.Decoder(list[int]).decode
+
+
+class Measure(IntEnum):
+    """What is counted by size, beside the sums. A sample is the measure's first bin and the size's place."""
+
+    FIRST_TOKEN = 0
+    DURATION = 72
+    OVERHEAD = 144
+
+
+BINS: Final = 72
+"""Of each measure, four to the power of two: from 4 ms to 17 min; of the overhead, from 16 us to 4 s."""
+
+
+ALPHABET: Final = "".join(chr(sign) for sign in range(35, 35 + BINS + 1) if chr(sign) != "\\")
+"""How samples are written in facts: a sign for each bin."""
+_NO_SAMPLE: Final = "~"
+
+
+def _sign(size: int) -> str:
+    length = size.bit_length()
+    return ALPHABET[min(BINS - 1, (length << 2 | (size >> length - 3 & 3)) - 12) if size >= 4 else 0]
+
+
+_SIGNS: Final = "".join(map(_sign, range(8192)))
 
 _Mark = tuple[int, str, str, str, str, str, str]
-_Row = tuple[int, int, str, str, str, list[int]]
+_Row = tuple[str, list[int], str]
+_Trouble = tuple[int, str, str, int]
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def deltas(entries: Sequence[Entry], known: Callable[[str], bool] | None = None) -> list[Delta]:
     """What these entries add. `known` tells the models that may have a cell of their own: callers write any name."""
-    sums: dict[_Mark, list[Any]] = {}
-    waits: dict[tuple[int, int], int] = {}
+    sums: dict[_Mark, tuple[list[Any], list[str]]] = {}
+    troubles: dict[_Trouble, int] = {}
     for entry in entries:
         minute = int(entry.at_s) // 60
         mark = (
@@ -135,17 +176,14 @@ def deltas(entries: Sequence[Entry], known: Callable[[str], bool] | None = None)
         )  # fmt: skip
         row = sums.get(mark)
         if row is None:
-            row = sums[mark] = [0] * len(FIELDS)
-        _add(row, entry)
-        if entry.first_token_ms > 0:
-            # Four bins to the power of two: a quantile is off by an eighth at most.
-            ms = max(4, int(entry.first_token_ms))
-            size = ms.bit_length()
-            wait = (minute, size << 2 | (ms >> size - 3 & 3))
-            waits[wait] = waits.get(wait, 0) + 1
+            row = sums[mark] = (_ZEROS.copy(), [])
+        _add(row[0], entry)
+        if entry.key_id:
+            row[1].append(_sample(entry))
+        if (tries := entry.tries) and (len(tries) > 1 or tries[0].result[:1] not in _WENT_WELL):
+            _note_troubles(troubles, minute, tries)
     bounded = _bounded({mark[5] for mark in sums}, known)
-    counted = [(minute, month_of(minute * 60), wait, count) for (minute, wait), count in waits.items()]
-    return _facts([_row(mark, row, bounded) for mark, row in sums.items()], counted)
+    return _facts([_row(mark, *row, bounded) for mark, row in sums.items()], troubles)
 
 
 def _add(row: list[Any], entry: Entry) -> None:
@@ -169,45 +207,72 @@ def _add(row: list[Any], entry: Entry) -> None:
         row[15] += 1
 
 
+def _sample(entry: Entry) -> str:
+    """Duration, overhead, first token; only of calls that have reached a key: what is refused at once tells nothing of
+    how long calls take.
+    """
+    ms, units, first = int(entry.duration_ms), int(entry.overhead_ms * 250), int(entry.first_token_ms)
+    return (
+        (_SIGNS[ms] if ms < 8192 else _sign(ms))
+        + (_SIGNS[units] if units < 8192 else _sign(units))
+        + (_NO_SAMPLE if first <= 0 else _SIGNS[first] if first < 8192 else _sign(first))
+    )
+
+
+_WENT_WELL: Final = frozenset("123s")
+"""What the word for a good try begins with: its status, or `served`."""
+
+
+def _note_troubles(troubles: dict[_Trouble, int], minute: int, tries: Sequence[TryMade]) -> None:
+    last = len(tries) - 1
+    for place, one in enumerate(tries):
+        code = one.result.partition(" ")[0][:_LONGEST_CODE]
+        if code and code[0] not in _WENT_WELL:
+            trouble = (minute, one.key_id[:_KEY_SIGNS], code, int(place < last))
+            troubles[trouble] = troubles.get(trouble, 0) + 1
+
+
 def corrected(entry: Entry, cost_nano: int, known: Callable[[str], bool] | None = None) -> list[Delta]:
     """What a proven cost adds to the sums that hold the entry as it stands in the ledger: no call, only the
     difference.
     """
-    row = [0] * len(FIELDS)
+    row = _ZEROS.copy()
     row[4] = cost_nano - entry.cost_nano
     row[15] = -(entry.cost_kind is CostKind.UNKNOWN)
     model = entry.model or entry.model_asked
     mark = (
         int(entry.at_s) // 60, entry.client_id, entry.group_id, entry.key_id, entry.account, model, entry.provider,
     )  # fmt: skip
-    return _facts([_row(mark, row, _bounded({model}, known))], [])
+    return _facts([_row(mark, row, [], _bounded({model}, known))], {})
 
 
 def _bounded(models: Iterable[str], known: Callable[[str], bool] | None) -> dict[str, str]:
     return {model: model if known is None or not model or known(model) else OTHER for model in models}
 
 
-def _row(mark: _Mark, row: list[Any], bounded: dict[str, str]) -> _Row:
+def _row(mark: _Mark, row: list[Any], samples: list[str], bounded: dict[str, str]) -> _Row:
     """In whole numbers, money in two, the zeros at the end left out."""
     minute, client, group, key, account, model, provider = mark
     row[3], row[4] = divmod(row[4], _DOLLAR)
-    row[5] = round(row[5])
-    row[6] = round(1000 * row[6])
-    row[7] = round(row[7])
+    row[5] = int(row[5] + 0.5)
+    row[6] = int(1000 * row[6] + 0.5)
+    row[7] = int(row[7] + 0.5)
     if row[17]:
         row[16], row[17] = divmod(row[17], _DOLLAR)
     else:
-        del row[16:]
-        while row and not row[-1]:
-            row.pop()
-    who, where = _pair(client, group), _pair(key[:_KEY_SIGNS], account)
-    return minute, _month_of_day(minute // 1440), who, where, _pair(bounded[model], provider), row
+        last = 15
+        while last and not row[last]:
+            last -= 1
+        del row[last + 1 :]
+    name = f"{minute}\t{_pair(client, group)}\t{_pair(key[:_KEY_SIGNS], account)}\t{_pair(bounded[model], provider)}"
+    return name, row, "".join(samples)
 
 
-def _facts(rows: list[_Row], waits: list[tuple[int, int, int, int]]) -> list[Delta]:
+def _facts(rows: list[_Row], troubles: dict[_Trouble, int]) -> list[Delta]:
     facts: dict[str, int] = {}
+    noted = [(*trouble, count) for trouble, count in troubles.items()]
     for place in range(0, len(rows), _ROWS):
-        fact = _encode((rows[place : place + _ROWS], [] if place else waits)).decode()
+        fact = _encode((rows[place : place + _ROWS], [] if place else noted)).decode()
         facts[fact] = facts.get(fact, 0) + 1
     return [(FRESH, _FRESH_KEPT_S, facts)] if facts else []
 
@@ -261,15 +326,59 @@ def container_of(step: Step, bucket: int) -> int:
     return bucket // (60 if step is Step.MINUTE else 24)
 
 
-def wait_ms(bin_: int) -> float:
-    """The middle of what a bin of first-token times holds."""
-    size, part = bin_ >> 2, bin_ & 3
-    return float((4 + part) * 2 ** (size - 3) + 2 ** (size - 4)) if size > 3 else float(4 + part)
+def bin_ms(bin_: int) -> float:
+    """The middle of what a bin of any measure holds, in milliseconds."""
+    place = bin_ % BINS + 12
+    size, part = place >> 2, place & 3
+    middle = float((4 + part) * 2 ** (size - 3) + 2 ** (size - 4)) if size > 3 else float(4 + part)
+    return middle / 250 if bin_ >= Measure.OVERHEAD else middle
+
+
+def sums_in(cell: bytes) -> int:
+    """A cell's sums as one number, a lane for each: such numbers add up, and are taken apart by `figures_in`."""
+    return int.from_bytes(cell[1 : 1 + _LANE_BYTES * cell[0]], "little", signed=True)
+
+
+def bins_in(cell: bytes) -> dict[int, int]:
+    """How many samples of a cell fell into which bin."""
+    place = 1 + _LANE_BYTES * cell[0]
+    if place == len(cell):
+        return {}
+    flat = _bins(cell[place:])
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def lane_of(sums: int, place: int) -> int:
+    """One lane of such a number, but for what it may have lent to the one before."""
+    amount = sums >> _LANE_BITS * place & _LANE
+    return amount - _LANE - 1 if amount > _LANE >> 1 else amount
+
+
+def figures_in(sums: int) -> Figures:
+    """Corrections may leave a lane below zero; its neighbour has lent for it."""
+    if not sums:
+        return _NOTHING
+    amounts = []
+    if sums > 0 and not sums & _SIGNS_OF_LANES:
+        halves = _LANES.unpack(sums.to_bytes(_LANES.size, "little"))
+        amounts = [low | high << 32 for low, high in zip(halves[::2], halves[1::2], strict=True)]
+    for _ in FIELDS if not amounts else ():
+        amount = sums & _LANE
+        sums >>= _LANE_BITS
+        if amount > _LANE >> 1:
+            amount -= _LANE + 1
+            sums += 1
+        amounts.append(amount)
+    for place in _DOLLARS:
+        over, amounts[place + 1] = divmod(amounts[place + 1], _DOLLAR)
+        amounts[place] += over
+    return Figures(*amounts)
 
 
 def rolling_plan() -> str:
-    """What the script must know of steps: name, life, life of the cube, cells of a bucket."""
-    rows: Iterable[tuple[str, int, int, int]] = (
-        (step, keeping.kept_s, keeping.cube_kept_s, keeping.most) for step, keeping in KEPT.items()
+    """What the script must know of steps: name, life, life of the cube, cells of a bucket, life of codes."""
+    rows: Iterable[tuple[str, int, int, int, int]] = (
+        (step, keeping.kept_s, keeping.cube_kept_s, keeping.most, CODES_KEPT_S.get(step, 0))
+        for step, keeping in KEPT.items()
     )
     return _encode(list(rows)).decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,25 +18,32 @@ from app.services.ledger_filter import Line
 
 _PIECE: Final = 64 * 1024
 _DOLLAR: Final = 10**9
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-_COLUMNS: Final = tuple(
-    {"at_s": "at", "cost_nano": "cost_usd", "upstream_nano": "upstream_usd", "reserved_nano": "reserved_usd"}.get(
-        name, name
-    )
-    for name in Entry.__struct_fields__
-)
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are the wide forms of the first four: some programs take them for the same."""
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_RENAMED: Final = {
+    "at_s": "at", "cost_nano": "cost_usd", "upstream_nano": "upstream_usd", "reserved_nano": "reserved_usd",
+}  # fmt: skip
+_COLUMNS: Final = (*(_RENAMED.get(name, name) for name in Entry.__struct_fields__), "corrected_usd")
 
 
-def entry_view(entry: Entry) -> dict[str, Any]:
-    """An entry for programs: instants, and dollars as exact decimals in text."""
+def entry_view(entry: Entry, corrected_nano: int | None = None) -> dict[str, Any]:
+    """An entry for programs: instants, and dollars as exact decimals in text. `corrected_usd` is what a call costs that
+    was first charged `cost_usd` without proof; None where nothing was corrected.
+    """
     fields = {name: getattr(entry, name) for name in Entry.__struct_fields__}
-    view = dict(zip(_COLUMNS, fields.values(), strict=True))
+    view = dict(zip(_COLUMNS, (*fields.values(), None), strict=True))
+    view["corrected_usd"] = None if corrected_nano is None else dollars(corrected_nano)
     view["at"] = instant(entry.at_s)
     for name in ("cost", "upstream", "reserved"):
         view[f"{name}_usd"] = dollars(fields[f"{name}_nano"])
     view["tries"] = [{"key_id": one.key_id, "result": one.result, "ms": one.ms} for one in entry.tries]
     view["flags"] = list(entry.flags)
     return view
+
+
+def line_view(line: Line) -> dict[str, Any]:
+    return entry_view(line.entry, line.corrected_nano)
 
 
 def figures_view(figures: Figures) -> dict[str, Any]:
@@ -58,7 +66,7 @@ async def jsonl(lines: AsyncIterator[Line]) -> AsyncIterator[bytes]:
     """One JSON object a line."""
     piece = bytearray()
     async for line in lines:
-        piece += msgspec.json.encode(entry_view(line.entry)) + b"\n"
+        piece += msgspec.json.encode(line_view(line)) + b"\n"
         if len(piece) >= _PIECE:
             yield bytes(piece)
             piece.clear()
@@ -72,7 +80,7 @@ async def csv_lines(lines: AsyncIterator[Line]) -> AsyncIterator[bytes]:
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     async for line in lines:
-        view = entry_view(line.entry)
+        view = line_view(line)
         view["tries"] = " ".join(f"{one.key_id}:{one.result}:{one.ms:g}" for one in line.entry.tries)
         view["flags"] = " ".join(line.entry.flags)
         writer.writerow([_safe(value) for value in view.values()])
@@ -113,11 +121,9 @@ def _taken(text: io.StringIO) -> bytes:
 
 def _safe(value: Any) -> Any:
     """A text that a spreadsheet does not take for a formula: callers choose names of models and users."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _number(value) else value
-
-
-def _number(text: str) -> bool:
-    return text.lstrip("-").replace(".", "", 1).isdigit()
+    return (
+        f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else value
+    )
 
 
 def dollars(nano: int) -> str:

@@ -15,13 +15,15 @@ import msgspec
 from app.core.clock import Clock
 from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable
 from app.core.tasks import TaskSet
-from app.models.ledger import Entry
+from app.models.ledger import CostKind, Entry
 from app.services.ledger_filter import Filter, Line, Sieve
 
 log = logging.getLogger(__name__)
 
 STREAM: Final = ("ledger",)
 FIELD: Final = "entry"
+CORRECTED: Final = ("reconcile", "corrected")
+"""What calls really cost that were charged without proof, by the id of the entry. Written by `Reconciliation`."""
 _AT_ONCE: Final = 500
 _MOST_READ: Final = 20_000
 """Entries looked at for one page: a filter that fits nothing must not read the whole ledger in one go."""
@@ -42,6 +44,15 @@ class Page(msgspec.Struct, frozen=True):
 
     lines: tuple[Line, ...]
     older: str = ""
+    complete: bool = True
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """Counts by outcome for each bar of time. `complete` is False where older entries were not looked at."""
+
+    since_s: float
+    bar_s: float
+    counts: tuple[dict[str, int], ...]
     complete: bool = True
 
 
@@ -82,12 +93,12 @@ class Ledger:
                 if line is not None:
                     lines.append(line)
                     if len(lines) == size:
-                        return Page(tuple(lines), line.place)
+                        return Page(await self._corrected(lines), line.place)
             if len(raw) < asked:
-                return Page(tuple(lines))
+                return Page(await self._corrected(lines))
             last = bytes(raw[-1][0]).decode()
             if read >= most_read:
-                return Page(tuple(lines), last, complete=False)
+                return Page(await self._corrected(lines), last, complete=False)
             newest = f"({last}"
 
     async def find(self, name: str) -> Line | None:
@@ -101,13 +112,43 @@ class Ledger:
         oldest = _earliest(wanted)
         while True:
             raw = await self._redis.command("XRANGE", self._name, oldest, "+", "COUNT", _AT_ONCE)
-            for place, fields in raw:
-                line = _line(place, fields, sieve)
-                if line is not None:
-                    yield line
+            found = [line for place, fields in raw if (line := _line(place, fields, sieve)) is not None]
+            for line in await self._corrected(found):
+                yield line
             if len(raw) < _AT_ONCE:
                 return
             oldest = f"({bytes(raw[-1][0]).decode()}"
+
+    async def histogram(self, wanted: Filter, *, bars: int = 60, most_read: int = _MOST_READ) -> Histogram:
+        """How the entries that fit are spread over the filter's period, by outcome. For filters that sums do not know;
+        for those that they do, `Insight` is cheaper and exact over any period. Raises RedisUnavailable.
+        """
+        now_s = self._clock.wall_s()
+        until_s = now_s if wanted.until_s is None else min(wanted.until_s, now_s)
+        since_s = until_s - self._days * _DAY_MS / 1000 if wanted.since_s is None else wanted.since_s
+        within = msgspec.structs.replace(wanted, since_s=since_s, until_s=until_s)
+        bar_s = max(1.0, until_s - since_s) / bars
+        counts: list[dict[str, int]] = [{} for _ in range(bars)]
+        before, read, complete = "", 0, False
+        while read < most_read and not complete:
+            page = await self.page(within, before=before, size=_AT_ONCE, most_read=_AT_ONCE)
+            for line in page.lines:
+                bar = counts[min(bars - 1, int((line.entry.at_s - since_s) / bar_s))]
+                bar[line.entry.outcome] = bar.get(line.entry.outcome, 0) + 1
+            before, complete = page.older, not page.older
+            read += _AT_ONCE
+        return Histogram(since_s, bar_s, tuple(counts), complete)
+
+    async def _corrected(self, lines: list[Line]) -> tuple[Line, ...]:
+        """With what was found out since. Only what was charged without proof is ever corrected."""
+        doubtful = [place for place, line in enumerate(lines) if line.entry.cost_kind is CostKind.UNKNOWN]
+        if doubtful:
+            ids = [lines[place].entry.id for place in doubtful]
+            costs = await self._redis.command("HMGET", self._redis.keys.books(*CORRECTED), *ids)
+            for place, cost in zip(doubtful, costs, strict=True):
+                if cost is not None:
+                    lines[place] = Line(lines[place].place, lines[place].entry, int(cost))
+        return tuple(lines)
 
     async def follow(self, wanted: Filter, *, after: str = "") -> AsyncIterator[Line]:
         """What comes in from now on, or after a place. Never ends, and outlasts a Redis that is away for a while."""

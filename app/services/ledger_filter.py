@@ -12,10 +12,19 @@ _TEXTS: Final = ("client_id", "group_id", "account", "provider", "outcome", "rou
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An entry and its place in the stream."""
+    """An entry and its place in the stream. An entry stands as it was booked; what it was charged without proof may
+    have been corrected since.
+    """
 
     place: str
     entry: Entry
+    corrected_nano: int | None = None
+    """What it costs since its correction; None where there was none."""
+
+    @property
+    def cost_nano(self) -> int:
+        """As it counts now."""
+        return self.entry.cost_nano if self.corrected_nano is None else self.corrected_nano
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -32,6 +32,8 @@ from app.services.upstream_api import KeyFacts, ProbeFailed
 
 log = logging.getLogger(__name__)
 
+BLANK: Final = OpenRouterKey(id="", sealed="", masked="")
+"""A key of which nothing is set: what fits it fits a new one."""
 _PROBE_REST_S: Final = 30.0
 
 

@@ -27,7 +27,7 @@ from app.services.cells import Step, corrected, short_key
 from app.services.election import Election
 from app.services.insight import Insight
 from app.services.insight_plan import Dimension, Query
-from app.services.ledger import Ledger
+from app.services.ledger import CORRECTED, Ledger
 from app.services.ledger_filter import Filter
 from app.services.reconcile_plan import activity_nano, alerts_of, corrections, judged
 from app.services.spending import sums_of
@@ -197,18 +197,22 @@ class Reconciliation:
         wanted = Filter(since_s=since_s, until_s=since_s + 86_400, key_id=key.id, cost_kind=CostKind.UNKNOWN)
         found = [line.entry async for line in self._ledger.lines(wanted)]
         entries = [entry for entry in found if entry.key_id == key.id]
-        done = await self._redis.pipeline([("HEXISTS", self._name("corrected"), entry.id) for entry in entries])
+        done = await self._redis.pipeline(
+            [("HEXISTS", self._redis.keys.books(*CORRECTED), entry.id) for entry in entries]
+        )
         return [entry for entry, before in zip(entries, done, strict=True) if not before]
 
     async def _correct(self, entries: list[Entry], excess_nano: int) -> None:
         books = self._redis.keys.books
+        name = books(*CORRECTED)
         for entry, nano in corrections(entries, excess_nano):
-            if not await self._redis.command("HSETNX", self._name("corrected"), entry.id, nano):
+            if not await self._redis.command("HSETNX", name, entry.id, nano):
                 continue
             less = msgspec.structs.replace(entry, cost_nano=entry.cost_nano - nano)
-            commands: list[tuple[Any, ...]] = [("DECRBY", books(*name), amount) for name, _, amount in sums_of([less])]
-            for name, _, fields in corrected(entry, nano):
-                commands += [("HINCRBY", books(*name), field, number) for field, number in fields.items()]
+            commands: list[tuple[Any, ...]] = [("DECRBY", books(*sum_), amount) for sum_, _, amount in sums_of([less])]
+            for delta, _, fields in corrected(entry, nano):
+                commands += [("HINCRBY", books(*delta), field, number) for field, number in fields.items()]
+            commands.append(("EXPIRE", name, _KEPT_S))
             await self._redis.pipeline(commands)
 
 

@@ -78,8 +78,8 @@ class Sessions:
     async def begin(
         self, account: Account, *, how: str, address: str, agent: str, old: str = "", note: str = ""
     ) -> str:
-        """The new session's id, for its browser alone. `old` is the id that the browser held before, which ends. Raises
-        AccountChangedError.
+        """The new session's id, for its browser alone. `old` is the digest of the one that the browser held before,
+        which ends. Raises AccountChangedError.
         """
         now_s = int(self._clock.wall_s())
         token = secrets.token_urlsafe(32)
@@ -96,11 +96,10 @@ class Sessions:
         )
         told = f"by {how}" + (f", from {address}" if address else "") + (f", {note}" if note else "")
         entry = msgspec.json.encode(self._deed(account.name, "login", record.id, account.name, told))
-        old_digest = digest_of(old) if _ID.fullmatch(old) else ""
 
         async def run(link: Words) -> tuple[bytes, bytes]:
             keys = self._redis.keys
-            words = [digest_of(token), msgspec.json.encode(record), account.id, account.epoch, old_digest, entry]
+            words = [digest_of(token), msgspec.json.encode(record), account.id, account.epoch, old, entry]
             outcome, *noted = await self._redis.script(
                 "session_begin", [*self._names, keys.audit, keys.audit_head], [*words, *link]
             )

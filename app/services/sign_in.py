@@ -27,7 +27,9 @@ _LONGEST_NAME: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """From where somebody signs in: the address, what the browser says of itself, and the cookies that it holds."""
+    """From where somebody signs in: the address, what the browser says of itself, its device cookie, and
+    the digest of the session that it has held so far.
+    """
 
     address: str = ""
     agent: str = ""
@@ -143,6 +145,10 @@ class SignIn:
         else:
             await self._failed(account, where)
         return right
+
+    async def count_failure(self, where: Where) -> None:
+        """Of somebody whom another place did not vouch for."""
+        await self._failed(None, where)
 
     async def _failed(self, account: Account | None, where: Where) -> None:
         deed = await self._guard.failed(account.name if account is not None else "", where.address)

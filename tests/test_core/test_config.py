@@ -129,14 +129,14 @@ def test_no_value_in_errors_and_reprs(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "REDIS_PASSWORD": "CANARY",
         "SESSION_SECRET_KEY": "CANARY" * 6,
         "CLIENT_KEY_PEPPER": "CANARY",
-        "ADMIN_PASSWORD": "CANARY",
+        "ADMIN_PASSWORD": "CANARY" * 2,
         "HTTPS_PROXY": "http://me:CANARY@proxy:3128",
     }
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert "CANARY" not in repr(settings) + str(settings)
-    assert settings.admin_password.get_secret_value() == "CANARY"
+    assert settings.admin_password.get_secret_value() == "CANARY" * 2
     assert settings.https_proxy == "http://me:CANARY@proxy:3128"
 
 

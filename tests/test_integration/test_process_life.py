@@ -79,7 +79,7 @@ def test_what_is_not_there(own_gateway: GatewayMaker, upstream: RawUpstream) -> 
     ):
         reply = call(gateway.port, "GET", path)
         assert reply.status in (401, 404), path
-        assert reply.json()
+        assert reply.body if path == "/static/x" else reply.json()
     assert call(gateway.port, "DELETE", "/health").status == 405
 
 

@@ -116,7 +116,19 @@ class Books:
         return {name.removeprefix(self._prefix): parts_of(found) for name, found in zip(names, hashes, strict=True)}
 
     async def holds(self, journal: str = JOURNAL) -> int:
-        return int(await self._redis.command("HLEN", f"{self._prefix}holds:{journal}"))
+        """How many. What they have in common is there as long as one of them is."""
+        name = f"{self._prefix}holds:{journal}"
+        held, shared = int(await self._redis.command("HLEN", name)), await self._shared(name + ":places")
+        assert sum(shared) <= held
+        assert all(count > 0 for count in shared)
+        return held
+
+    async def _shared(self, name: str) -> list[int]:
+        """How many holds name each list of places."""
+        found = await self._redis.command("HKEYS", name)
+        counts = [bytes(one).decode() for one in found if bytes(one).endswith(b"#")]
+        assert len(found) == 2 * len(counts)
+        return [int(await self._redis.command("HGET", name, one)) for one in counts]
 
 
 def parts_of(answer: Any) -> dict[int, int]:

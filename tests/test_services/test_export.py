@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 
-from app.models.ledger import Entry
+from app.models.ledger import CostKind, Entry
 from app.services.cells import Figures, Step
 from app.services.export import csv_lines, dollars, entry_view, figures_view, instant, jsonl, usage_csv
 from app.services.insight_plan import Answer, Dimension, Row
@@ -43,12 +43,68 @@ async def test_csv() -> None:
     assert told["tries"] == f"{KEYS[0]}:served:812.5"
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\tx"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=1+1",
+        "+A1",
+        "-A1",
+        "@SUM(A1)",
+        "\tx",
+        "\rx",
+        "\n=1",
+        "--5",
+        "-1e5",
+        "-1-1",
+        "-\u00b2",
+        "\uff1d1+1",
+        '=1,"2"',
+        "-",
+    ],
+)
 async def test_no_text_is_a_formula(name: str) -> None:
     """Callers choose the names of models."""
     text = b"".join([piece async for piece in csv_lines(lines([entry(model=name)]))]).decode()
     headings, row = csv.reader(io.StringIO(text, newline=""))
     assert dict(zip(headings, row, strict=True))["model"] == f"'{name}"
+
+
+@pytest.mark.parametrize("field", ["model_asked", "provider", "user", "error", "generation_id", "client_id"])
+async def test_no_column_is_a_formula(field: str) -> None:
+    """Whichever of the texts it is that somebody else chose."""
+    text = b"".join([piece async for piece in csv_lines(lines([entry(**{field: "=cmd|' /C calc'!A0"})]))]).decode()
+    headings, row = csv.reader(io.StringIO(text, newline=""))
+    assert dict(zip(headings, row, strict=True))[field] == "'=cmd|' /C calc'!A0"
+    assert not any(cell[:1] in "=+@\t\r" for cell in row if cell)
+
+
+async def test_numbers_stay_numbers() -> None:
+    """Also those below zero."""
+    odd = entry(1, reserved_nano=-1_500_000_000, upstream_nano=-7, duration_ms=-0.5, model="-12.5")
+    text = b"".join([piece async for piece in csv_lines(lines([odd]))]).decode()
+    headings, row = csv.reader(io.StringIO(text, newline=""))
+    told = dict(zip(headings, row, strict=True))
+    assert [told[name] for name in ("reserved_usd", "upstream_usd", "duration_ms", "model")] == [
+        "-1.5",
+        "-0.000000007",
+        "-0.5",
+        "-12.5",
+    ]
+
+
+async def test_corrections_are_told() -> None:
+    """Beside what was charged first; nothing where nothing was corrected."""
+
+    async def some() -> AsyncIterator[Line]:
+        yield Line("1-0", entry(1, cost_nano=2 * USD, cost_kind=CostKind.UNKNOWN), USD // 2)
+        yield Line("2-0", entry(2))
+
+    first, second = [json.loads(text) for text in b"".join([piece async for piece in jsonl(some())]).splitlines()]
+    assert (first["cost_usd"], first["corrected_usd"], second["corrected_usd"]) == ("2", "0.5", None)
+    rows = list(
+        csv.DictReader(io.StringIO(b"".join([piece async for piece in csv_lines(some())]).decode(), newline=""))
+    )
+    assert [(row["cost_usd"], row["corrected_usd"]) for row in rows] == [("2", "0.5"), ("0.01", "")]
 
 
 async def test_a_long_ledger_comes_in_pieces() -> None:
@@ -109,7 +165,7 @@ def test_figures_for_programs() -> None:
 def test_entries_for_programs() -> None:
     """Every field is told, money as text."""
     view = entry_view(entry(reserved_nano=-5))
-    assert len(view) == len(Entry.__struct_fields__)
+    assert len(view) == len(Entry.__struct_fields__) + 1
     assert (view["reserved_usd"], view["upstream_usd"], view["cost_kind"]) == ("-0.000000005", "0", "reported")
 
 

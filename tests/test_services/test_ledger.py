@@ -12,7 +12,8 @@ import pytest
 
 from app.core.redis import RedisManager, RedisUnavailable
 from app.core.tasks import TaskSet
-from app.services.ledger import FIELD, STREAM, Ledger, Page
+from app.models.ledger import CostKind
+from app.services.ledger import CORRECTED, FIELD, STREAM, Ledger, Page
 from app.services.ledger_filter import Filter
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
@@ -88,6 +89,43 @@ async def test_all_lines_from_the_oldest(redis_server: RedisServer) -> None:
     async with ledger(redis_server) as (redis, book):
         await put(redis, [entry(number, at_s=NOW_S - 5000 + number) for number in range(1234)])
         assert [line.entry.request_id async for line in book.lines(Filter())] == [f"req_{n}" for n in range(1234)]
+
+
+async def test_corrected_costs_are_told(redis_server: RedisServer) -> None:
+    """In pages, in what is exported and in what is looked up; only of what was charged without proof."""
+    doubtful = entry(2, cost_nano=500, cost_kind=CostKind.UNKNOWN)
+    async with ledger(redis_server) as (redis, book):
+        await put(redis, [entry(1, at_s=NOW_S - 90), doubtful, entry(3, at_s=NOW_S - 30, cost_kind=CostKind.UNKNOWN)])
+        for one in (entry(1), doubtful):
+            await redis.command("HSET", redis.keys.books(*CORRECTED), one.id, 70)
+        page = await book.page(Filter())
+        every = [line async for line in book.lines(Filter())]
+        found = await book.find("req_2")
+    assert [line.corrected_nano for line in page.lines] == [None, 70, None]
+    assert [line.cost_nano for line in every] == [entry().cost_nano, 70, entry().cost_nano]
+    assert found is not None
+    assert (found.corrected_nano, found.entry.cost_nano) == (70, 500)
+
+
+async def test_calls_over_time_by_outcome(redis_server: RedisServer) -> None:
+    """Under any filter; a search that reads too much says so."""
+    entries = [
+        entry(number, at_s=NOW_S - 600 + number, outcome="served" if number % 3 else "failed", status=200 + number % 2)
+        for number in range(600)
+    ]
+    async with ledger(redis_server) as (redis, book):
+        await put(redis, entries)
+        wanted = Filter(since_s=NOW_S - 600, until_s=NOW_S, status=201)
+        told = await book.histogram(wanted, bars=6)
+        some = await book.histogram(Filter(since_s=NOW_S - 600), bars=6, most_read=500)
+        none = await book.histogram(Filter(client_id="nobody"), bars=3)
+    assert (told.since_s, told.bar_s, told.complete) == (NOW_S - 600, 100.0, True)
+    fitting = [one for one in entries if one.status == 201]
+    for place, bar in enumerate(told.counts):
+        own = [one.outcome for one in fitting if place * 100 <= one.at_s - told.since_s < (place + 1) * 100]
+        assert bar == {name: own.count(name) for name in set(own)}
+    assert (sum(sum(bar.values()) for bar in some.counts), some.complete) == (500, False)
+    assert (none.counts, none.complete) == (({}, {}, {}), True)
 
 
 async def test_following_tells_what_comes_in(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,7 @@ class World:
         rates = {name: self.inside(name, parts) for name, parts in (await self.books.rates()).items()}
         expected = {name: self.inside(name, parts) for name, parts in self.model.rate_parts().items()}
         assert {name: parts for name, parts in rates.items() if parts} == {n: p for n, p in expected.items() if p}
+        assert await self.books.holds() <= len(self.model.holds)
         for name in ("g:gr_1", "g:gateway", "c:ck_2"):
             self.below(name)
 

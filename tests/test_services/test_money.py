@@ -16,6 +16,7 @@ from app.services.money import (
     FREE,
     MOST_OUTPUT,
     UNKNOWN_PRICE,
+    Amounts,
     Learned,
     Price,
     Step,
@@ -27,6 +28,7 @@ from app.services.money import (
     resets_at,
     standing_of,
     to_nano,
+    together,
     upper_estimate,
 )
 
@@ -273,3 +275,12 @@ def test_a_standing_counts_a_raise() -> None:
 
     assert standing_of(Whose.KEY, limit, 20, AT).left_nano == 30
     assert standing_of(Whose.KEY, limit, 20, AT + 1).left_nano == -10
+
+
+def test_calls_add_up() -> None:
+    """What comes besides is needed whole, however short the first one's output is made."""
+    first, other = Amounts(100, 10, 20, 40), Amounts(7, 1, 2, 3)
+
+    assert together(first, other) == Amounts(107, 11, 22, 47)
+    assert together(first, other, 3) == Amounts(121, 13, 26, 61)
+    assert together(first, other, 0) == first

@@ -13,6 +13,8 @@
 -- A window is a hash: number of a part -> its count, `sum`: the sum of its parts, `first`: no part is older. A hold is
 -- two msgpack values: {nano-dollars, tokens, input, output, 1 as long as it runs} and where they are reserved, a list of
 --   {1, window, part, unit, parts, seconds of a part}, {2, name of what is held}, {3, name}
+-- Calls that are let in together have the list in common: then it stands in a hash of such lists, with the number of
+-- holds that name it, until the last of them is gone.
 local RATE, MONEY, RUNNING = 1, 2, 3
 local FEW = 8
 local asked = cmsgpack.unpack(ARGV[1])
@@ -25,7 +27,7 @@ if latest > 0 and now > latest then
     return cmsgpack.pack({now, {}, {}})
 end
 
-local windows, numbers, added, lives, holds, order, places = {}, {}, {}, {}, {}, {}, {}
+local windows, numbers, added, lives, holds, order = {}, {}, {}, {}, {}, {}
 
 local function whole(value)
     return string.format('%.0f', value)
@@ -129,9 +131,7 @@ local function fits_in(found, check, amount)
 end
 
 -- Where calls of a form reserve: the same for all of them.
-local function place_of(number_of_form)
-    local found = places[number_of_form]
-    if found then return found end
+local function places_of(number_of_form)
     local list = {}
     for _, check in ipairs(forms[number_of_form]) do
         if check[1] == MONEY then
@@ -142,9 +142,7 @@ local function place_of(number_of_form)
             list[#list + 1] = {RATE, check[2], window(check).part, check[5], check[6], check[7]}
         end
     end
-    found = #list > 0 and cmsgpack.pack(list) or ''
-    places[number_of_form] = found
-    return found
+    return #list > 0 and cmsgpack.pack(list)
 end
 
 -- What a call takes of a check.
@@ -171,14 +169,17 @@ end
 
 local header, header_of = '', {}
 local function hold(call, nano)
-    local place = place_of(call[1])
-    if place == '' then return end
     if header_of[1] ~= nano or header_of[2] ~= call[4] or header_of[3] ~= call[5] then
         header = cmsgpack.pack({nano, call[4] + call[5], call[4], call[5], 1})
         header_of = {nano, call[4], call[5]}
     end
-    holds[#holds + 1] = call[2]
-    holds[#holds + 1] = header .. place
+    local list = holds[call[1]]
+    if not list then
+        list = {}
+        holds[call[1]] = list
+    end
+    list[#list + 1] = call[2]
+    list[#list + 1] = header
 end
 
 -- One call, check by check.
@@ -290,8 +291,18 @@ for _, name in ipairs(order) do
     redis.call('INCRBY', name, whole(added[name]))
     if lives[name] > 0 then redis.call('EXPIRE', name, lives[name]) end
 end
-for i = 1, #holds, 1000 do
-    redis.call('HSET', KEYS[1], unpack(holds, i, math.min(i + 999, #holds)))
+for number_of_form, list in pairs(holds) do
+    local places = places_of(number_of_form)
+    if places then
+        if #list > 2 then
+            redis.call('HSET', KEYS[1] .. ':places', list[1], places, list[1] .. '#', #list / 2)
+            places = cmsgpack.pack(list[1])
+        end
+        for i = 2, #list, 2 do list[i] = list[i] .. places end
+        for i = 1, #list, 1000 do
+            redis.call('HSET', KEYS[1], unpack(list, i, math.min(i + 999, #list)))
+        end
+    end
 end
 local totals = {}
 for i, checks in ipairs(forms) do

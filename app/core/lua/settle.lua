@@ -31,13 +31,28 @@ local function give_back()
     end
 end
 
+local function places_of(where)
+    local found = cmsgpack.unpack(where)
+    if type(found) == 'table' then return found end
+    local stored = redis.call('HGET', KEYS[1] .. ':places', found)
+    return stored and cmsgpack.unpack(stored) or {}
+end
+
+-- So many holds less stand there.
+local function leave(where, count)
+    local found = cmsgpack.unpack(where)
+    if type(found) ~= 'table' and redis.call('HINCRBY', KEYS[1] .. ':places', found .. '#', -count) <= 0 then
+        redis.call('HDEL', KEYS[1] .. ':places', found, found .. '#')
+    end
+end
+
 for _, hold in ipairs(ended) do
     local stored = redis.call('HGET', KEYS[1], hold)
     if stored then
         local behind, amounts = cmsgpack.unpack_one(stored)
         if amounts[5] == 1 then
-            local stopped, left = false, false
-            for _, part in ipairs(select(2, cmsgpack.unpack_one(stored, behind))) do
+            local stopped, left, where = false, false, string.sub(stored, behind + 1)
+            for _, part in ipairs(places_of(where)) do
                 if part[1] == RUNNING then
                     more(taken, part[2], 1)
                     stopped = true
@@ -47,9 +62,10 @@ for _, hold in ipairs(ended) do
             end
             if not left then
                 redis.call('HDEL', KEYS[1], hold)
+                leave(where, 1)
             elseif stopped then
                 amounts[5] = 0
-                redis.call('HSET', KEYS[1], hold, cmsgpack.pack(amounts) .. string.sub(stored, behind + 1))
+                redis.call('HSET', KEYS[1], hold, cmsgpack.pack(amounts) .. where)
             end
         end
     end
@@ -73,38 +89,43 @@ local function correct(part, by)
     end
 end
 
--- Holds of one form and time stand in the same places: what they come to together is looked at once. In `sums`: tokens,
--- input and output above what was reserved, nano-dollars, running calls.
+-- Holds that stand in the same places are looked at together. In `sums`: tokens, input and output above what was
+-- reserved, nano-dollars, running calls, holds.
 local function gather(stored, item)
     local behind, amounts = cmsgpack.unpack_one(stored)
-    local place = string.sub(stored, behind + 1)
-    local sums = groups[place]
+    local where = string.sub(stored, behind + 1)
+    local sums = groups[where]
     if not sums then
-        sums = {0, 0, 0, 0, 0}
-        groups[place] = sums
+        sums = {0, 0, 0, 0, 0, 0}
+        groups[where] = sums
     end
     sums[1] = sums[1] + item[2] + item[3] - amounts[2]
     sums[2], sums[3] = sums[2] + item[2] - amounts[3], sums[3] + item[3] - amounts[4]
-    sums[4], sums[5] = sums[4] + amounts[1], sums[5] + amounts[5]
+    sums[4], sums[5], sums[6] = sums[4] + amounts[1], sums[5] + amounts[5], sums[6] + 1
 end
 
-local settled = {}
+local settled, seen = {}, {}
 for i, item in ipairs(batch[3]) do settled[i] = item[1] end
 for from = 1, #settled, 1000 do
     local stored = redis.call('HMGET', KEYS[1], unpack(settled, from, math.min(from + 999, #settled)))
     for i, hold in ipairs(stored) do
-        if hold then gather(hold, batch[3][from + i - 1]) end
+        local item = batch[3][from + i - 1]
+        if hold and not seen[item[1]] then
+            seen[item[1]] = true
+            gather(hold, item)
+        end
     end
     redis.call('HDEL', KEYS[1], unpack(settled, from, math.min(from + 999, #settled)))
 end
-for place, sums in pairs(groups) do
-    for _, part in ipairs(cmsgpack.unpack(place)) do
+for where, sums in pairs(groups) do
+    for _, part in ipairs(places_of(where)) do
         if part[1] == RATE then
             correct(part, sums[part[4] - 1])
         else
             more(taken, part[2], part[1] == MONEY and sums[4] or sums[5])
         end
     end
+    leave(where, sums[6])
 end
 give_back()
 for name, slots in pairs(windows) do

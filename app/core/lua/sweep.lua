@@ -14,9 +14,17 @@ local function take(name, amount)
         redis.call('DECRBY', name, string.format('%.0f', amount))
     end
 end
+local places = KEYS[2] .. ':places'
 local page = redis.call('HSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #page[2], 2 do
-    local amounts, parts = cmsgpack.unpack(page[2][i + 1])
+    local amounts, where = cmsgpack.unpack(page[2][i + 1])
+    local parts = where
+    if type(where) ~= 'table' then
+        parts = cmsgpack.unpack(redis.call('HGET', places, where))
+        if redis.call('HINCRBY', places, where .. '#', -1) <= 0 then
+            redis.call('HDEL', places, where, where .. '#')
+        end
+    end
     for _, part in ipairs(parts) do
         if part[1] == MONEY then
             take(part[2], amounts[1])
