@@ -35,6 +35,7 @@ from app.services.fetch import Fetcher
 from app.services.health import Health, keys_by_state, redis_ms
 from app.services.judge import Policies
 from app.services.key_manager import KeyManager, KeyRefused
+from app.services.log_store import LogStore
 from app.services.outliers import Outliers
 from app.services.owners import Owners
 from app.services.pool import Pool
@@ -122,6 +123,9 @@ class Gateway:
             self.outliers,
         )
         self._stack.push_async_callback(_flush, owners)
+        self.logs = LogStore(redis, tasks, self.clock)
+        self.logs.start()
+        self._stack.callback(self.logs.stop)
         self.access = PanelAccess(settings, redis, self._ring, self.clock)
         await self.access.start(self._stack)
         if self._keys is not None and parts.rotation is not None:
@@ -257,6 +261,7 @@ class Gateway:
             tally=books.tally,
             insight=books.insight,
             ledger=books.ledger,
+            logs=self.logs,
             bodies=books.bodies,
             alerts=books.alerts,
             reconciliation=books.reconciliation,

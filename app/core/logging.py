@@ -31,6 +31,7 @@ Format = Literal["auto", "json", "console"]
 _STANDARD: Final = len(vars(logging.makeLogRecord({})))
 _ADDED: Final = frozenset({"message", "asctime", "color_message"})
 _MOST_WAITING: Final = 10_000
+_NEVER: Final = logging.CRITICAL + 1
 _BATCH_S: Final = 0.02
 _LONGEST_TEXT: Final = 2000
 _LONGEST_LINE: Final = 4000
@@ -63,11 +64,19 @@ def configure(level: str, form: Format, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def keep_lines(level: str, keep: Callable[[bytes], None] | None) -> None:
+    """Hands lines from this level on, as JSON, to somebody who must not block; nobody: None."""
+    for handler in _ROOT.handlers:
+        if isinstance(handler, LineHandler):
+            handler.keep = keep
+            handler.keep_from = _NEVER if keep is None else logging.getLevelName(level.upper())
+
+
 def event(log: logging.Logger, level: int, text: str, fields: dict[str, Any]) -> None:
     """`log.log(level, text, extra=fields)` for the line that every request writes, without a record nobody needs."""
     handlers = _ROOT.handlers
     handler = handlers[0] if len(handlers) == 1 else None
-    if isinstance(handler, LineHandler) and handler.json and log.propagate:
+    if isinstance(handler, LineHandler) and handler.json and log.propagate and level < handler.keep_from:
         handler.put(_json(time.time(), level, text, log.name, fields))  # noqa: TID251 - as the record would
     else:
         log.log(level, text, extra=fields)
@@ -157,6 +166,9 @@ class LineHandler(logging.Handler):
         self._descriptor = _descriptor(out)
         self._write = write
         self.json = write is json_line
+        self.keep_from = _NEVER
+        """The level from which on lines are kept for people to read in the panel."""
+        self.keep: Callable[[bytes], None] | None = None
         self._waiting: deque[bytes] = deque()
         self._wake = threading.Event()
         self._ending = threading.Event()
@@ -174,6 +186,8 @@ class LineHandler(logging.Handler):
                 "ascii", "replace"
             )
         self.put(line)
+        if record.levelno >= self.keep_from and self.keep is not None:
+            self.keep(line if self.json else json_line(record))
 
     def put(self, line: bytes) -> None:
         """Takes a finished line, if there is room."""

@@ -39,9 +39,21 @@ NO_REDIS: Final = GatewayError(
 )
 
 
+EARLIER: Final = (
+    "/proxy/",
+    "/session-status",
+    "/session-info",
+    "/check-auth",
+    "/extend-session",
+    "/refresh-csrf",
+    "/validate-credentials",
+)
+"""Where parts of the API were in earlier gateways."""
+
+
 def is_api(scope: Scope) -> bool:
     path: str = scope["path"]
-    return path == API or path.startswith(f"{API}/")
+    return path == API or path.startswith((f"{API}/", *EARLIER))
 
 
 def plain_answer(scope: Scope, error: GatewayError) -> ASGIApp:

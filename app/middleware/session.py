@@ -12,12 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.middleware.cookies import SESSION, Transport, header, read_cookie
-from app.middleware.panel_refusal import NO_REDIS, Show, is_api, plain_answer, refuse
+from app.middleware.panel_refusal import EARLIER, NO_REDIS, Show, is_api, plain_answer, refuse
 from app.models.people import Person
 from app.services.access import PanelAccess
 from app.services.sessions import Live
 
-_PLACES: Final = ("/admin", "/login", "/logout")
+_PLACES: Final = ("/admin", "/login", "/logout", *EARLIER)
 
 
 class Session:

@@ -26,7 +26,7 @@ _HELD: Final = {
 }
 """Which sentence, and which tab of the keys shows them."""
 _GRAVITY: Final = ("bad", "warn", "idle")
-NOTES: Final = frozenset({"secret_generated", "password_generated"})
+NOTES: Final = frozenset({"secret_generated", "password_generated", "shared"})
 """What is right for a trial and not for long: whoever has read it may put it aside."""
 
 
@@ -72,11 +72,13 @@ class Facts:
     weak: Sequence[str] = ()
     secret_generated: bool = False
     password_generated: bool = False
+    shared: str = ""
+    """What the pool says of keys that share an account."""
     put_aside: Collection[str] = ()
 
 
 def notices(facts: Facts) -> tuple[Notice, ...]:
-    found = [*_of_health(facts.health), *_of_keys(facts), *_of_money(facts), *_of_secrets(facts)]
+    found = [*_of_health(facts.health), *_of_warnings(facts), *_of_keys(facts), *_of_money(facts), *_of_secrets(facts)]
     return tuple(sorted(found, key=lambda notice: _GRAVITY.index(notice.tone)))
 
 
@@ -103,10 +105,14 @@ def _of_health(health: Health) -> Iterator[Notice]:
         yield Notice(kind="pool_low", tone="warn" if ready else "bad", href=KEYS, number=ready)
     if unreadable := keys.get("unreadable", 0):
         yield Notice(kind="keys_unreadable", tone="bad", href=KEYS, number=unreadable)
-    for text in health.warnings:
-        yield Notice(
-            kind="warning", tone="warn", href="/admin/settings" if text.startswith("Redis") else KEYS, text=text
-        )
+
+
+def _of_warnings(facts: Facts) -> Iterator[Notice]:
+    for text in facts.health.warnings:
+        if text != facts.shared:
+            yield Notice(kind="warning", tone="warn", href="/admin/settings", text=text)
+        elif "shared" not in facts.put_aside:
+            yield Notice(kind="shared", tone="idle", href=KEYS, text=text)
 
 
 def _of_keys(facts: Facts) -> Iterator[Notice]:

@@ -22,6 +22,7 @@ from app.services.key_facts import FactStore
 from app.services.key_manager import KeyManager
 from app.services.ledger import Ledger
 from app.services.limits import Limits
+from app.services.log_store import LogStore
 from app.services.marks import Marks
 from app.services.outliers import Outliers
 from app.services.pool import Pool
@@ -57,6 +58,7 @@ class PanelContext:
     tally: Tally
     insight: Insight
     ledger: Ledger
+    logs: LogStore
     bodies: Bodies
     alerts: Alerts
     reconciliation: Reconciliation

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.core.errors import GatewayError
 from app.core.redis import RedisReplyError, RedisUnavailable
@@ -73,7 +75,7 @@ class News:
         self._tasks = TaskSet()
         self._listeners: set[Listener] = set()
         self._pool_changed = False
-        self._follows = False
+        self._follows = self._watching = False
         self.ending = False
         """The gateway is being stopped: nobody may hold it up."""
 
@@ -89,7 +91,8 @@ class News:
             )
         listener = Listener(session)
         self._listeners.add(listener)
-        if not len(self._tasks):
+        if not self._watching:
+            self._watching = True
             self._follow()
             self._tasks.spawn(self._watch(), "panel: watch for news")
         return listener
@@ -109,12 +112,15 @@ class News:
     async def _watch(self) -> None:
         """Ends with the last listener."""
         seen = _Seen()
-        while self._listeners and not self.ending:
-            try:
-                await self._look(seen)
-            except (RedisUnavailable, RedisReplyError) as error:
-                log.debug("news without redis", extra={"reason": str(error)})
-            await asyncio.sleep(_LOOK_EVERY_S)
+        try:
+            while self._listeners and not self.ending:
+                try:
+                    await self._look(seen)
+                except (RedisUnavailable, RedisReplyError) as error:
+                    log.debug("news without redis", extra={"reason": str(error)})
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            self._watching = False
 
     async def _look(self, seen: _Seen) -> None:
         now_s = self._ctx.clock.monotonic_s()
@@ -169,9 +175,21 @@ async def live(request: Request) -> Response:
         # It has been away, and whatever came meanwhile it has not heard.
         for name in _ALL:
             listener.tell(name)
-    return StreamingResponse(
-        _stream(news, listener, _proof(request)), media_type="text/event-stream", headers=_HEADERS
-    )
+    return _NewsStream(news, listener, _proof(request))
+
+
+class _NewsStream(StreamingResponse):
+    """However it ends, nobody listens any more."""
+
+    def __init__(self, news: News, listener: Listener, still_counts: _StillCounts) -> None:
+        super().__init__(_stream(news, listener, still_counts), media_type="text/event-stream", headers=_HEADERS)
+        self._leave = partial(news.close, listener)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
 
 
 def _news(request: Request) -> News:
@@ -201,17 +219,14 @@ def _proof(request: Request) -> _StillCounts:
 async def _stream(news: News, listener: Listener, still_counts: _StillCounts) -> AsyncIterator[bytes]:
     clock_s = asyncio.get_running_loop().time
     proved_s = clock_s()
-    try:
-        yield b"id: live\n\n"
-        while not news.ending:
-            heard = await listener.heard(max(0.0, proved_s + _PROVE_EVERY_S - clock_s()))
-            if clock_s() - proved_s >= _PROVE_EVERY_S:
-                if not await still_counts():
-                    yield b"event: bye\ndata: {}\n\n"
-                    return
-                proved_s = clock_s()
-                yield b": still here\n\n"
-            for name, data in heard.items():
-                yield b"event: %s\ndata: %s\n\n" % (name.encode(), data)
-    finally:
-        news.close(listener)
+    yield b"id: live\n\n"
+    while not news.ending:
+        heard = await listener.heard(max(0.0, proved_s + _PROVE_EVERY_S - clock_s()))
+        if clock_s() - proved_s >= _PROVE_EVERY_S:
+            if not await still_counts():
+                yield b"event: bye\ndata: {}\n\n"
+                return
+            proved_s = clock_s()
+            yield b": still here\n\n"
+        for name, data in heard.items():
+            yield b"event: %s\ndata: %s\n\n" % (name.encode(), data)

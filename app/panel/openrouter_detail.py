@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.models.ledger import Entry
 from app.panel.context import Context, PanelContext
 from app.panel.openrouter_deeds import name_of
 from app.panel.openrouter_list import all_rows, record_of
@@ -55,7 +57,7 @@ async def show(request: Request, ctx: Context, key_id: str) -> Response:
         "results": results(entries, record.id),
         "whole": whole,
         "calls": calls[:_CALLS_SHOWN],
-        "client_names": {client.id: client.name for client in ctx.keys.client_keys.values()} if calls else {},
+        "client_names": _client_names(ctx, entries[:_CALLS_SHOWN]),
         "burn": burn(row, ctx.facts.samples(record.id), now_s),
         "events": timeline(await _deeds(ctx, record.id), row.picture.marks, entries, record.id),
         "managed": await ctx.renewal.journal.managed.read(record.id),
@@ -64,6 +66,11 @@ async def show(request: Request, ctx: Context, key_id: str) -> Response:
         "siblings": _siblings(row, every),
     }
     return page(request, "openrouter_key.html", values)
+
+
+def _client_names(ctx: PanelContext, entries: list[Entry]) -> dict[str, str]:
+    found = (ctx.keys.client_keys.get(entry.client_id) for entry in entries)
+    return {client.id: client.name for client in found if client is not None}
 
 
 async def _sums(ctx: PanelContext, key_id: str) -> tuple[Answer, Answer]:
@@ -78,12 +85,13 @@ async def _deeds(ctx: PanelContext, key_id: str) -> list[Deed]:
     """The newest ones on this key, of those that were done lately in the whole gateway."""
     found: list[Deed] = []
     read = 0
-    async for noted in ctx.keys.audit.entries():
-        if noted.deed is not None and noted.deed.id == key_id:
-            found.append(noted.deed)
-        read += 1
-        if read >= _DEEDS_READ or len(found) >= _DEEDS_SHOWN:
-            break
+    async with aclosing(ctx.keys.audit.entries()) as entries:
+        async for noted in entries:
+            if noted.deed is not None and noted.deed.id == key_id:
+                found.append(noted.deed)
+            read += 1
+            if read >= _DEEDS_READ or len(found) >= _DEEDS_SHOWN:
+                break
     return found
 
 

@@ -59,8 +59,6 @@ class Form:
 
 async def read_form(request: Request) -> Form:
     """Plain forms without files. Raises GatewayError."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise GatewayError(415, "unsupported_media_type", "Only plain forms are read here.", f"Send it as {_FORM}.")
     body = bytearray()
     try:
         async for piece in request.stream():
@@ -69,6 +67,8 @@ async def read_form(request: Request) -> Form:
                 raise GatewayError(413, "payload_too_large", "The form is too large.", "Send less.", close=True)
     except ClientDisconnect:
         raise GatewayError(400, "invalid_request", "The form did not arrive whole.", "Send it again.") from None
+    if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise GatewayError(415, "unsupported_media_type", "Only plain forms are read here.", f"Send it as {_FORM}.")
     try:
         text = bytes(body).decode()
         return Form(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from app.models.ledger import Entry
@@ -95,7 +96,7 @@ def burn(row: KeyRow, samples: Sequence[Sample], now_s: float) -> Burn | None:
 
 def _used_at(samples: Sequence[Sample], at_s: float) -> int:
     """Between two probes as if it had been spent evenly."""
-    for before, after in zip(samples, samples[1:], strict=False):
+    for before, after in pairwise(samples):
         if at_s <= after.at_s:
             part = (at_s - before.at_s) / max(1e-9, after.at_s - before.at_s)
             return round(before.usage_nano + (after.usage_nano - before.usage_nano) * part)

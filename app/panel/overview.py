@@ -209,6 +209,7 @@ async def _pool(request: Request, ctx: PanelContext) -> dict[str, Any]:
         weak=weak_secrets(ctx.settings),
         secret_generated=not ctx.settings.session_secret_key.get_secret_value(),
         password_generated=session is not None and session.account.source == "generated",
+        shared=ctx.pool.warning,
         put_aside=_aside(request),
     )
     return {"health": health, "notices": notices(told), "rows": shown, "keys_in_all": len(worst)}

@@ -14,8 +14,9 @@ from starlette.routing import Route
 
 from app.core.errors import GatewayError
 from app.core.redis import RedisReplyError, RedisUnavailable
-from app.panel import login, overview, patterns, preferences
-from app.panel.api import audit, client_keys, description, groups, openrouter_keys, requests, system
+from app.middleware.panel_refusal import API, EARLIER, is_api
+from app.panel import live, login, openrouter_pages, overview, patterns, preferences
+from app.panel.api import audit, client_keys, description, groups, logs, openrouter_keys, promised, requests, system
 from app.panel.api.conventions import ApiProblem
 from app.panel.assets import PREFIX
 from app.panel.context import PanelContext
@@ -29,8 +30,10 @@ log = logging.getLogger(__name__)
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     overview.router,
+    live.router,
     patterns.router,
     preferences.router,
+    openrouter_pages.router,
     login.router,
     openrouter_keys.router,
     client_keys.router,
@@ -38,9 +41,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     requests.router,
     audit.router,
     system.router,
+    logs.router,
+    promised.router,
     description.router,
 )
-API: Final = "/admin/api"
 _TOLD: Final[tuple[type[Exception], ...]] = (
     ApiProblem,
     HTTPException,
@@ -57,7 +61,7 @@ _TOLD: Final[tuple[type[Exception], ...]] = (
 
 def is_panel(path: str) -> bool:
     """Whether the panel answers for a path."""
-    return path.startswith(("/admin", "/login", "/logout", f"{PREFIX}/"))
+    return path.startswith(("/admin", "/login", "/logout", f"{PREFIX}/", *EARLIER))
 
 
 def panel_app(context: PanelContext, access: PanelAccess) -> FastAPI:
@@ -67,7 +71,7 @@ def panel_app(context: PanelContext, access: PanelAccess) -> FastAPI:
     app.state.access = access
     app.router.routes.append(Route(f"{PREFIX}/{{place:path}}", assets.serve, name="static"))
     for router in ROUTERS:
-        app.include_router(router, include_in_schema=router.prefix.startswith(API))
+        app.include_router(router, include_in_schema=router.prefix.startswith(API) or router is promised.router)
     for kind in _TOLD:
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(Exception, _answer)
@@ -76,7 +80,7 @@ def panel_app(context: PanelContext, access: PanelAccess) -> FastAPI:
 
 async def _answer(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
-    if request.url.path.startswith(API):
+    if is_api(request.scope):
         return problem_answer(problem)
     return page(request, "problem.html", {"problem": problem}, status=problem.status)
 

@@ -70,6 +70,9 @@ class Keeping:
     most: int
 
 
+# A cell takes 180 to 350 bytes of Redis' memory: its name, 6 bytes for each sum up to the last that is not 0, and two
+# to six for each bin that has a sample (1.5 kB where all 216 had). A thousand busy keys, a thousand clients and 300
+# models take some 0.6 MB a day for three years, and as much for each hour of the last month; the cube up to `most`.
 KEPT: Final = {
     Step.MINUTE: Keeping(2 * 3600, 0, 1100),
     Step.HOUR: Keeping(31 * _DAY_S, 31 * _DAY_S, 1100),
@@ -78,6 +81,7 @@ KEPT: Final = {
 }
 CODES_KEPT_S: Final = {Step.HOUR: 31 * _DAY_S, Step.DAY: 400 * _DAY_S}
 STRIPS_KEPT_S: Final = 26 * 3600
+"""Of a key that is always busy 13 kB: 8 bytes a minute."""
 _SPAN_S: Final = {Step.MINUTE: 60, Step.HOUR: 3600, Step.DAY: _DAY_S}
 
 

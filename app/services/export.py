@@ -83,7 +83,7 @@ async def csv_lines(lines: AsyncIterator[Line]) -> AsyncIterator[bytes]:
         view = line_view(line)
         view["tries"] = " ".join(f"{one.key_id}:{one.result}:{one.ms:g}" for one in line.entry.tries)
         view["flags"] = " ".join(line.entry.flags)
-        writer.writerow([_safe(value) for value in view.values()])
+        writer.writerow([safe_cell(value) for value in view.values()])
         if text.tell() >= _PIECE:
             yield _taken(text)
     yield _taken(text)
@@ -94,7 +94,7 @@ def usage_csv(answer: Answer, names: Mapping[str, str] | None = None) -> Iterato
     text = io.StringIO()
     writer = csv.writer(text)
     for row in _usage_rows(answer, names or {}):
-        writer.writerow([_safe(value) for value in row])
+        writer.writerow([safe_cell(value) for value in row])
         if text.tell() >= _PIECE:
             yield _taken(text)
     yield _taken(text)
@@ -119,7 +119,7 @@ def _taken(text: io.StringIO) -> bytes:
     return piece
 
 
-def _safe(value: Any) -> Any:
+def safe_cell(value: Any) -> Any:
     """A text that a spreadsheet does not take for a formula: callers choose names of models and users."""
     return (
         f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else value

@@ -42,14 +42,16 @@ _CELLS_AT_ONCE: Final = 2000
 """So few that reading them does not hold up the calls of this worker."""
 _MOST_DETAILS: Final = 60_000
 _MOST_REMEMBERED: Final = 200_000
+_MOST_MERGED: Final = 48
 _CLOSED_AFTER_S: Final = 600.0
+Closed = list[tuple[Place, bytes | None, dict[bytes, int]]]
 
 
 class Insight:
     """One for each worker. Any number of them may roll at the same time: a fact is added once.
 
-    Buckets that are over stand in memory once they were read, up to 200,000 cells (some 35 MB); the script tells which
-    of them have changed since.
+    Buckets that are over stand in memory once they were read, up to 200,000 cells (some 35 MB), and so do the sums of
+    the last 48 questions over them; the script tells which have changed since.
     """
 
     def __init__(self, redis: RedisManager, tasks: TaskSet, clock: Clock) -> None:
@@ -61,6 +63,7 @@ class Insight:
         self._closed: OrderedDict[tuple[Table, Step, int], tuple[bytes | None, dict[bytes, int]]] = OrderedDict()
         self._remembered = 0
         self._names: dict[bytes, bytes] = {}
+        self._merged: OrderedDict[tuple[Any, ...], Sheet] = OrderedDict()
 
     def start(self) -> None:
         self._tasks.spawn(self._keep_rolling(), "insight: add to the sums")
@@ -109,12 +112,11 @@ class Insight:
                 sheet.put_all(cells, spans=query.spans or asked.table is Table.ALL)
         if asked.table is Table.ALL:
             return sheet
-        unseen = 0
-        for sums in await self._cover(asked):
+        closed, live = await self._cover(asked)
+        sheet.go_on_from(await self._merged_of(asked, closed))
+        for sums in live:
             sheet.put_sums(sums)
-            if (unseen := unseen + len(sums)) > _CELLS_AT_ONCE:
-                unseen = 0
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
         if detail and (wanted := sheet.detailed(query)):
             await self._read_details(sheet, wanted, spans=query.spans)
         return sheet
@@ -136,8 +138,26 @@ class Insight:
             found += await self._redis.pipeline([("HGETALL", name) for name in names[place : place + _HASHES_AT_ONCE]])
         return found
 
-    async def _cover(self, asked: Plan) -> list[dict[bytes, int]]:
-        """The sums of the buckets that cover the period, from memory where they are over and unchanged."""
+    async def _merged_of(self, asked: Plan, closed: Closed) -> Sheet:
+        """What is over is added up once for each question, until some of it changes or the period moves on."""
+        name = (asked.table, asked.by, asked.where, tuple((place, turn) for place, turn, _ in closed))
+        sheet = self._merged.pop(name, None)
+        if sheet is None:
+            sheet, unseen = Sheet(asked), 0
+            for _, _, sums in closed:
+                sheet.put_sums(sums)
+                if (unseen := unseen + len(sums)) > _CELLS_AT_ONCE:
+                    unseen = 0
+                    await asyncio.sleep(0)
+        self._merged[name] = sheet
+        while len(self._merged) > _MOST_MERGED:
+            self._merged.popitem(last=False)
+        return sheet
+
+    async def _cover(self, asked: Plan) -> tuple[Closed, list[dict[bytes, int]]]:
+        """The sums of the buckets that cover the period: of those that are over, from memory where they are unchanged;
+        and of the others.
+        """
         places = asked.cover()
         changed = await self._changes(places)
         found = {place: self._held(asked.table, place, changed[place]) for place in places}
@@ -147,7 +167,14 @@ class Insight:
             for place, cells in zip(missing[at:], await self._hashes(names[at : at + _HASHES_AT_ONCE]), strict=False):
                 sums = found[place] = await self._summed(cells)
                 self._remember(asked.table, place, changed[place], sums)
-        return [sums for sums in found.values() if sums is not None]
+        over = [
+            (place, changed[place], sums) for place, sums in found.items() if sums is not None and self._over(place)
+        ]
+        return over, [sums for place, sums in found.items() if sums is not None and not self._over(place)]
+
+    def _over(self, place: Place) -> bool:
+        step, bucket = place
+        return step is not Step.MINUTE and starts_at(step, bucket + 1) + _CLOSED_AFTER_S <= self._clock.wall_s()
 
     async def _summed(self, cells: dict[bytes, bytes]) -> dict[bytes, int]:
         sums, names = {}, self._names
@@ -171,8 +198,7 @@ class Insight:
         return self._closed[name][1]
 
     def _remember(self, table: Table, place: Place, turn: bytes | None, cells: dict[bytes, int]) -> None:
-        step, bucket = place
-        if step is Step.MINUTE or starts_at(step, bucket + 1) + _CLOSED_AFTER_S > self._clock.wall_s():
+        if not self._over(place):
             return
         old = self._closed.pop((table, *place), None)
         self._closed[(table, *place)] = (turn, cells)

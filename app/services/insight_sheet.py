@@ -50,6 +50,10 @@ class Sheet:
             if group is not None:
                 sums[group] = sums.get(group, 0) + amount
 
+    def go_on_from(self, other: Sheet) -> None:
+        """Takes over the sums of another sheet for the same question."""
+        self.sums, self._groups, self.lumped = dict(other.sums), other._groups, other.lumped
+
     def put_all(self, cells: Mapping[bytes, bytes], *, spans: bool) -> None:
         """A hash of the table `all`, which holds many buckets."""
         for name, cell in cells.items():
@@ -68,11 +72,13 @@ class Sheet:
             amount = sums_in(cell)
             series = self._detail.setdefault(group, {})
             series[bucket] = series.get(bucket, 0) + amount
-            bins = bins_in(cell) if spans else {}
-            _count(self._detail_bins.setdefault(group, {}), bins)
             if self.plan.where:
                 self.series[bucket] = self.series.get(bucket, 0) + amount
-                _count(self.bins.setdefault(bucket, {}), bins)
+            if spans:
+                bins = bins_in(cell)
+                _count(self._detail_bins.setdefault(group, {}), bins)
+                if self.plan.where:
+                    _count(self.bins.setdefault(bucket, {}), bins)
 
     def _group(self, name: bytes) -> Group | None:
         """The values by which the cell is grouped; None where a filter keeps it out."""

@@ -177,7 +177,8 @@ class Sessions:
             for digest in (bytes(field).decode() for field, _ in _pairs(flat))
             if digest not in live or timed_out(live[digest].record, self.timeouts, now_s) is not None
         ]
-        own = sorted((one for one in live.values() if one.account.id == account_id), key=lambda one: one.record.seen_s)
+        own = [one for one in live.values() if one.account.id == account_id]
+        own.sort(key=lambda one: (one.digest == keep, one.record.seen_s))
         dead += [one.digest for one in own[:-_MOST_OF_AN_ACCOUNT]]
         if dead := [digest for digest in dead if digest != keep]:
             await self._redis.command("HDEL", self._sessions, *dead)

@@ -4,9 +4,10 @@ went wrong with keys' tries. Reads only; `Insight` answers everything else.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +30,7 @@ from app.services.insight_plan import Answer
 
 _MINUTES: Final = 60
 _HOURS: Final = 24
-_COUNTS: Final = 4
+_COUNTS: Final = Struct("<4H")
 _NAMES_AT_ONCE: Final = 500
 
 
@@ -46,6 +47,7 @@ class Minute(msgspec.Struct, frozen=True, array_like=True):
 
 
 _QUIET: Final = Minute()
+_minute = lru_cache(4096)(Minute)  # most minutes are like others
 
 
 class Strips:
@@ -119,11 +121,7 @@ class Strips:
 
 
 def _minutes(strip: bytes) -> tuple[Minute, ...]:
-    counts = array("H", strip)
-    told = [
-        Minute(*counts[place : place + _COUNTS]) if any(counts[place : place + _COUNTS]) else _QUIET
-        for place in range(0, len(counts), _COUNTS)
-    ]
+    told = [_minute(*counts) for counts in _COUNTS.iter_unpack(strip)]
     return (*told, *[_QUIET] * (_MINUTES - len(told)))
 
 

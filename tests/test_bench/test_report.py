@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from app.models.limits import Span, Unit
+from app.services.limit_words import all_fitting, limit_of
+from bench import limited
 from bench.__main__ import pool_rows
 from bench.load import body, complete, wrk_script
 from bench.machine import parse_cpu_model, parse_version
@@ -169,3 +172,33 @@ def test_pools_are_compared_with_each_other() -> None:
             figures.add("cpu", contestant, cpu_us)
     assert [row.judged_text for row in pool_rows(figures)] == ["-2.5 %", "+3.0 %", "+3.0 %"]
     assert {row.verdict for row in pool_rows(figures)} == {"met"}
+
+
+@pytest.mark.parametrize(
+    ("per_s", "judged", "verdict"), [(3401.0, "-15.0 %", "met"), (3390.0, "-15.2 %", "**not met**")]
+)
+def test_limits_are_compared_with_none(per_s: float, judged: str, verdict: str) -> None:
+    """At least 0.85 of the requests/s; what was not measured is said."""
+    figures = Figures()
+    assert limited.row(figures).verdict == "not measured"
+    for name, value in ((limited.FREE, 4000.0), (limited.LIMITED, per_s)):
+        figures.add("requests", Contestant(name, 1, 2), value)
+    row = limited.row(figures)
+    assert (row.judged_text, row.verdict) == (judged, verdict)
+
+
+def test_all_limits_stand_on_key_group_and_gateway() -> None:
+    """Each command carries all of them, and each limit is one that the gateway knows and takes."""
+    commands = limited.terms("bench")
+    assert [command[:3] for command in commands] == [
+        ["groups", "create", "team"], ["groups", "set", "gateway"], ["clients", "create", "bench"],
+    ]  # fmt: skip
+    told = all_fitting(limit_of(words, 0.0) for words in limited.LIMITS)
+    assert {(one.unit, one.span) for one in told} >= {
+        (Unit.REQUESTS, Span.MINUTE), (Unit.REQUESTS, Span.HOUR), (Unit.REQUESTS, Span.DAY),
+        (Unit.TOKENS, Span.MINUTE), (Unit.TOKENS, Span.DAY), (Unit.CONCURRENT, Span.NOW),
+        (Unit.USD, Span.DAY), (Unit.USD, Span.MONTH), (Unit.USD, Span.TOTAL),
+    }  # fmt: skip
+    assert sum(bool(one.models) for one in told) == sum(one.each_user for one in told) == 1
+    assert not any(one.shadow for one in told)
+    assert all(command.count("--limit") == len(limited.LIMITS) for command in commands)

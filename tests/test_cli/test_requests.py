@@ -18,6 +18,7 @@ from app.core.config import load_settings
 from app.core.security import keyrings
 from app.core.tasks import TaskSet
 from app.services.bodies import Bodies
+from app.services.ledger import CORRECTED
 from tests.redis_server import RedisServer
 from tests.test_cli.conftest import Cli
 from tests.test_cli.ledger_gateway import IDS, calls, served, settled
@@ -50,6 +51,22 @@ def test_the_list_is_newest_first(gateway: Cli) -> None:
     assert "key-1 > key-0" in rescued
     assert "team" in known
     assert "\x1b" not in shown
+
+
+def test_a_corrected_cost_is_shown(gateway: Cli, redis_server: RedisServer) -> None:
+    """Beside what was charged, in tables, for programs and in exports."""
+
+    async def correct() -> None:
+        async with manager(redis_server) as redis:
+            await redis.command("HSET", redis.keys.books(*CORRECTED), "00000000000000aa-3", 2_000_000)
+
+    asyncio.run(correct())
+    assert "$0.01? > $0.002" in gateway.run("requests", "list").stdout
+    assert [one["corrected_usd"] for one in gateway.json("requests", "list")["requests"]] == ["0.002", None, None]
+    assert gateway.json("requests", "show", "req_3")["corrected_usd"] == "0.002"
+    headings, *rows = gateway.run("requests", "export", "--period", "1h").stdout.splitlines()
+    assert headings.endswith(",corrected_usd")
+    assert [row.rpartition(",")[2] for row in rows] == ["", "", "0.002"]
 
 
 def test_pages_and_filters(gateway: Cli) -> None:

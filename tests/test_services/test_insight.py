@@ -12,7 +12,20 @@ import pytest
 from app.core.redis import RedisManager, RedisUnavailable
 from app.core.tasks import TaskSet
 from app.models.ledger import CostKind, Entry
-from app.services.cells import BASE, FRESH, KEPT, Figures, Step, Table, bucket_of, deltas, short_key, table_name
+from app.services.cells import (
+    BASE,
+    FRESH,
+    KEPT,
+    Figures,
+    Step,
+    Table,
+    bins_in,
+    bucket_of,
+    corrected,
+    deltas,
+    short_key,
+    table_name,
+)
 from app.services.insight import Insight
 from app.services.insight_plan import Dimension, Query, Spans
 from tests.redis_server import RedisServer
@@ -195,6 +208,71 @@ async def test_few_round_trips_for_a_month(redis_server: RedisServer, monkeypatc
     assert answer.total.requests == 200
     assert len(trips) <= 6
     assert max(trips) <= 32
+
+
+async def test_what_is_over_is_read_once(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until something is added to it: by a late call, or by a correction."""
+    async with insight(redis_server) as (redis, asked):
+        doubtful = entry(1, at_s=NOW_S - 9 * DAY_S, cost_nano=USD, cost_kind=CostKind.UNKNOWN)
+        await add_up(redis, deltas([doubtful, entry(2, at_s=NOW_S - 3 * DAY_S)]))
+        query = Query(since_s=NOW_S - 20 * DAY_S, until_s=NOW_S, by=(Dimension.CLIENT,), compare=True)
+        first = await asked.answer(query)
+        read: list[str] = []
+        inner = redis.pipeline
+
+        async def counted(commands: list[tuple[str, ...]]) -> list[object]:
+            read.extend(command[1] for command in commands if command[0] == "HGETALL" and ":clients:" in command[1])
+            return await inner(commands)
+
+        monkeypatch.setattr(redis, "pipeline", counted)
+        assert await asked.answer(query) == first
+        today = redis.keys.books(*table_name(Step.DAY, Table.CLIENTS, bucket_of(Step.DAY, NOW_S)))
+        assert read == [today]
+        await add_up(redis, corrected(doubtful, USD // 4) + deltas([entry(3, at_s=NOW_S - 3 * DAY_S)]))
+        again = await asked.answer(query)
+    assert (first.total.cost_nano, first.total.unknown, first.total.served) == (USD + USD // 100, 1, 2)
+    assert (again.total.cost_nano, again.total.unknown, again.total.served) == (USD // 4 + USD // 50, 0, 3)
+    assert told(again.rows[0].figures) == told(again.total)
+
+
+async def test_memory_is_bounded(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not asked for lately goes first, and answers stay right."""
+    monkeypatch.setattr("app.services.insight._MOST_REMEMBERED", 30)
+    monkeypatch.setattr("app.services.insight._MOST_MERGED", 2)
+    entries = random_entries(7, 300, NOW_S - 20 * DAY_S, NOW_S)
+    async with insight(redis_server) as (redis, asked):
+        await add_up(redis, deltas(entries))
+        for days in (19, 5, 12, 19):
+            since_s = (NOW_S - days * DAY_S) // DAY_S * DAY_S
+            answer = await asked.answer(Query(since_s=since_s, until_s=NOW_S, by=(Dimension.KEY,), step=Step.DAY))
+            assert told(answer.total) == summed(one for one in entries if one.at_s >= since_s)
+            assert told(answer.rows[0].figures) == summed(
+                one for one in entries if one.at_s >= since_s and short_key(one.key_id) == answer.rows[0].values[0]
+            )
+            assert asked._remembered == sum(len(cells) for _, cells in asked._closed.values()) <= 30
+
+
+async def test_sums_may_be_a_moment_old(redis_server: RedisServer) -> None:
+    """If whoever asks says so: then this worker does not roll each time."""
+    async with insight(redis_server) as (redis, asked):
+        query = Query(since_s=NOW_S - HOUR_S, until_s=NOW_S)
+        for expected, stale_s in ((1, 5.0), (1, 5.0), (3, 0.0)):
+            await add_up(redis, deltas([entry()]))
+            assert (await asked.answer(query, stale_s=stale_s)).total.served == expected
+
+
+async def test_facts_may_be_merged_alone(redis_server: RedisServer) -> None:
+    """Then the tables come later, and lose nothing; many samples of one kind are counted on the way."""
+    async with insight(redis_server) as (redis, asked):
+        for _ in range(8):
+            await add_up(redis, deltas([entry(number, first_token_ms=300.0) for number in range(200)]))
+            await asked.roll(spread=False)
+        assert await redis.command("EXISTS", redis.keys.books(*BASE, "month", "all", "")) == 0
+        answer = await asked.answer(Query(since_s=NOW_S - HOUR_S, until_s=NOW_S, by=(Dimension.KEY,), spans=True))
+        name = redis.keys.books(*table_name(Step.DAY, Table.KEYS, bucket_of(Step.DAY, NOW_S)))
+        (packed,) = (await redis.command("HGETALL", name)).values()
+    assert (answer.total.served, answer.total.cost_nano) == (1600, 16 * USD)
+    assert sorted(bins_in(packed).values()) == [1600] * 3
 
 
 async def test_a_crowd_is_read_in_pieces(redis_server: RedisServer) -> None:

@@ -26,6 +26,7 @@ from app.services.alerts import Alerts
 from app.services.cells import deltas
 from app.services.insight import Insight
 from app.services.ledger import Ledger
+from app.services.ledger_filter import Filter
 from app.services.limit_script import Batch
 from app.services.reconcile import KeySource, Reconciliation
 from app.services.settle_records import entry_packed
@@ -152,6 +153,9 @@ async def test_yesterday_is_compared_with_the_accounts_activity(
         assert (found.finding, found.source, found.unknown_nano) == (Finding.CORRECTED, "activity", 1000)
         (again,) = await one.reconciliation.run(day)
         assert (again.finding, again.own_nano, again.theirs_nano) == (Finding.AGREES, true_nano, true_nano)
+        book = Ledger(one.redis, TaskSet(), one.clock, most=1000, days=30)
+        (line,) = (await book.page(Filter(cost_kind=CostKind.UNKNOWN))).lines
+        assert (line.entry.cost_nano, line.corrected_nano) == (1000, 40)
         spent = await Tally(one.redis, one.clock).spent("ck_1")
         assert spent.total_nano == true_nano
         assert await one.alerts.kept() == []

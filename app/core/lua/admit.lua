@@ -30,7 +30,7 @@ end
 local windows, numbers, added, lives, holds, order = {}, {}, {}, {}, {}, {}
 
 local function whole(value)
-    return string.format('%.0f', value)
+    return string.format('%d', value)
 end
 
 -- Parts that have slid out go. Few are looked at by name; after a pause the whole window is counted anew.
@@ -54,7 +54,7 @@ local function slide(name, found, oldest)
         end
     end
     if #gone > 0 then redis.call('HDEL', name, unpack(gone)) end
-    found.first, found.changed = oldest, #gone > 0
+    found.first, found.moved, found.changed = oldest, true, #gone > 0
 end
 
 local function window(check)
@@ -70,7 +70,7 @@ local function window(check)
     if not found.first or found.first < oldest then
         slide(name, found, oldest)
     elseif part < found.first then
-        found.first = part
+        found.first, found.moved = part, true
     end
     windows[name] = found
     return found
@@ -280,8 +280,8 @@ count_all()
 for name, found in pairs(windows) do
     if found.added > 0 then
         -- What is read each time stands in front: a small hash is searched from there.
-        redis.call('HSET', name, 'sum', whole(found.used), 'first', whole(found.first),
-            whole(found.part), whole((found.here or 0) + found.added))
+        if found.moved then redis.call('HSET', name, 'sum', 0, 'first', whole(found.first)) end
+        redis.call('HSET', name, 'sum', whole(found.used), whole(found.part), whole((found.here or 0) + found.added))
         if not found.here then redis.call('EXPIRE', name, math.ceil(found.life)) end
     elseif found.changed then
         redis.call('HSET', name, 'sum', whole(found.used), 'first', whole(found.first))

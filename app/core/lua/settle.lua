@@ -14,7 +14,7 @@ local journal, ended, batch = asked[1], asked[2], asked[3]
 local taken = {}
 
 local function whole(number)
-    return string.format('%.0f', number)
+    return string.format('%d', number)
 end
 
 local function more(sums, name, amount)

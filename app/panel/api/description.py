@@ -87,4 +87,3 @@ async def docs(request: Request) -> Response:
             tag = (operation.get("tags") or ["Other"])[0]
             groups.setdefault(tag, []).append({"method": method.upper(), "path": path, **operation})
     return page(request, "api_docs.html", {"document": document, "groups": groups})
-

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field, SecretStr
 from starlette.responses import Response
 
-from app.core.security import openrouter_key_id
+from app.core.security import SealBroken, openrouter_key_id
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
+from app.models.marks import Scope
 from app.panel.api.conventions import (
     After,
     ApiProblem,
@@ -31,6 +32,7 @@ from app.panel.problems import Problem
 from app.services.key_import import MOST_LINES, ImportReport, candidates
 from app.services.key_manager import NoSuchKey
 from app.services.key_picture import KeyPicture, Standing, key_pictures
+from app.services.upstream_api import ProbeFailed
 
 router: Final = APIRouter(prefix="/admin/api/openrouter-keys", tags=["OpenRouter keys"])
 _MOST_FILE_BYTES: Final = 2_000_000
@@ -104,6 +106,15 @@ class KeyIn(KeyAttributes):
 
 class KeyChange(KeyAttributes):
     state: KeyState | None = Field(None, strict=False, description="A revoked key stays revoked.")
+
+
+class TestOut(BaseModel):
+    """`available_nano` is what may still be spent with it, where OpenRouter says so."""
+
+    good: bool
+    detail: str = ""
+    ms: float | None = None
+    available_nano: int | None = None
 
 
 class ImportLineOut(BaseModel):
@@ -262,11 +273,39 @@ async def change_key(key_id: Id, body: KeyChange, ctx: Context, person: SignedIn
     return answered(shown, shown.rev)
 
 
+@router.post("/{key_id}/test")
+async def test_key(key_id: Id, ctx: Context) -> TestOut:
+    """Asks OpenRouter about the key, which costs nothing and changes nothing."""
+    _one(ctx, key_id)
+    began_s = ctx.clock.monotonic_s()
+    try:
+        facts = await ctx.probe.describe(ctx.keys.secret_of(key_id))
+    except SealBroken:
+        return TestOut(good=False, detail="Its stored secret cannot be opened: replace it.")
+    except ProbeFailed as failure:
+        told = "OpenRouter does not know it (401)." if failure.unknown_key else f"No usable answer: {failure.reason}."
+        return TestOut(good=False, detail=told, ms=_ms_since(began_s, ctx))
+    return TestOut(good=True, ms=_ms_since(began_s, ctx), available_nano=facts.available_nano)
+
+
+@router.post("/{key_id}/clear")
+async def rest_over(key_id: Id, ctx: Context, person: SignedIn) -> OpenRouterKeyOut:
+    """Takes the mark away from a key. The next call tries it out; if it is refused again, it is marked again."""
+    _one(ctx, key_id)
+    ctx.marks.clear(Scope.KEY, key_id, person.by)
+    await ctx.marks.flush()
+    return _one(ctx, key_id)
+
+
 @router.delete("/{key_id}", status_code=204)
 async def delete_key(key_id: Id, ctx: Context, person: SignedIn, if_match: IfMatch = None) -> None:
     """Forgets the key here; at OpenRouter it stays what it is."""
     _one(ctx, key_id)
     await ctx.keys.delete_openrouter_key(key_id, by=person.by, rev=seen_rev(if_match))
+
+
+def _ms_since(began_s: float, ctx: PanelContext) -> float:
+    return round((ctx.clock.monotonic_s() - began_s) * 1000, 1)
 
 
 def _changes(body: KeyAttributes, without: set[str]) -> dict[str, object]:

@@ -37,10 +37,38 @@ document.addEventListener("click", (event) => {
 });
 
 // Times of this computer instead of UTC, where somebody likes them better.
+const forms = { clock: { hour: "2-digit", minute: "2-digit" }, day: { month: "short", day: "numeric" } };
 function localTimes(where) {
   if (root.dataset.zone !== "local") return;
-  for (const time of where.querySelectorAll("time[datetime]")) time.title = new Date(time.dateTime).toLocaleString();
+  for (const time of where.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    time.title = at.toLocaleString();
+    if (time.dataset.form) time.textContent = at.toLocaleString(root.lang, forms[time.dataset.form]);
+  }
 }
+
+// News: one stream for the page, and only where a part of it listens. It rests while the tab is hidden.
+const { body } = document;
+if (body.dataset.live && document.querySelector('[hx-trigger*="from:body"]')) {
+  body.setAttribute("hx-sse:connect", body.dataset.live);
+  body.setAttribute("hx-sse:close", "bye");
+  body.setAttribute("hx-swap", "none");
+  // Whoever is signed out sees the login, not what was there before.
+  body.addEventListener("bye", () => location.reload());
+  body.addEventListener("htmx:sse:error", (event) => { if (event.detail.status === 401) location.reload(); });
+}
+
+// What ends soon counts down, and then asks what has become of it.
+setInterval(() => {
+  for (const word of document.querySelectorAll("[data-until] .st")) {
+    const shown = /(\d+):(\d\d)/.exec(word.lastChild.data ?? "");
+    if (!shown) continue;
+    const left = Number(shown[1]) * 60 + Number(shown[2]) - 1;
+    if (left < 0) continue;
+    word.lastChild.data = word.lastChild.data.replace(shown[0], `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`);
+    if (!left) body.dispatchEvent(new Event("pool"));
+  }
+}, 1000);
 
 // A page that shows something once asks before it is left.
 let leaving = document.querySelector("[data-ask-before-leaving]");
