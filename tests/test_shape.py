@@ -27,7 +27,7 @@ ARROWS = {
 }
 PURE = {
     "addresses", "affinity", "alert_rules", "ask", "audit_chain", "cells", "chooser", "cleaning", "credentials",
-    "drift", "endpoints", "forecast", "gates", "incident", "inject", "insight_plan", "judge", "key_answer",
+    "drift", "endpoints", "forecast", "gates", "incident", "inject", "insight_plan", "insight_sheet", "judge", "key_answer",
     "key_fields", "key_names", "key_picture", "key_rules", "ledger_filter", "limit_plan", "limit_refusal",
     "limit_words", "log_filter", "money", "namespaces", "object_ids", "opening", "outliers", "period", "policy", "probe_schedule",
     "probe_verdict", "reconcile_plan", "renewal_plan", "rescue", "routes", "selection", "settle_records", "shortage",

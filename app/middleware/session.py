@@ -6,9 +6,10 @@ Leaves in `scope["state"]`: `person` (None for nobody), `session` (what `Session
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.middleware.cookies import SESSION, Transport, header, read_cookie
@@ -18,6 +19,7 @@ from app.services.access import PanelAccess
 from app.services.sessions import Live
 
 _PLACES: Final = ("/admin", "/login", "/logout", *EARLIER)
+_STAY: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
 class Session:
@@ -40,6 +42,7 @@ class Session:
             "address": transport.address(scope),
             "origin": transport.origin(scope),
         }
+        send = _kept_on_tls(send) if state["secure"] else send
         try:
             await self._find(scope)
         except (RedisUnavailable, RedisReplyError):
@@ -61,6 +64,17 @@ class Session:
             if live is not None:
                 state["session"] = live
                 state["person"] = person_of(live, state["address"])
+
+
+def _kept_on_tls(send: Send) -> Send:
+    """A browser that was here over TLS comes back over TLS (RFC 6797)."""
+
+    def kept(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], _STAY]
+        return send(message)
+
+    return kept
 
 
 def person_of(live: Live, address: str) -> Person:

@@ -10,7 +10,6 @@ from app.core.config import Settings
 from app.models.alerts import Alert, AlertKind
 from app.services.health import Health
 from app.services.key_picture import KeyPicture, Standing
-from app.services.password_rules import fault
 
 KEYS: Final = "/admin/openrouter-keys"
 _NEAR: Final = 0.9
@@ -83,15 +82,9 @@ def notices(facts: Facts) -> tuple[Notice, ...]:
 
 
 def weak_secrets(settings: Settings) -> tuple[str, ...]:
-    """Names of settings whose value can be guessed."""
+    """Names of settings whose value can be guessed. A password that can be is refused at the start."""
     session = settings.session_secret_key.get_secret_value()
-    password = settings.admin_password.get_secret_value()
-    weak = []
-    if session and len(set(session)) < _LEAST_SIGNS:
-        weak.append("SESSION_SECRET_KEY")
-    if password and fault(password, name=settings.admin_username):
-        weak.append("ADMIN_PASSWORD")
-    return tuple(weak)
+    return ("SESSION_SECRET_KEY",) if session and len(set(session)) < _LEAST_SIGNS else ()
 
 
 def _of_health(health: Health) -> Iterator[Notice]:

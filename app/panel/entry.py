@@ -25,6 +25,7 @@ _MOST_BYTES: Final = 65_536
 _MOST_FIELDS: Final = 100
 _DEVICE_S: Final = 180 * 86_400
 _FORM: Final = "application/x-www-form-urlencoded"
+_NO_FORM: Final = GatewayError(415, "unsupported_media_type", "Only plain forms are read here.", f"Send it as {_FORM}.")
 
 
 def _access(request: Request) -> PanelAccess:
@@ -38,21 +39,30 @@ Access = Annotated[PanelAccess, Depends(_access)]
 
 async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form, each once; no files. Raises GatewayError."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise GatewayError(415, "unsupported_media_type", "Only plain forms are read here.", f"Send it as {_FORM}.")
-    body = b""
-    try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _MOST_BYTES:
-                raise GatewayError(413, "payload_too_large", "The form is too large.", "Send less.", close=True)
-    except ClientDisconnect:
-        raise GatewayError(400, "invalid_request", "The form did not arrive whole.", "Send it again.") from None
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (_FORM, ""):
+        raise _NO_FORM
+    body = await body_of(request)
+    if body and not kind:
+        raise _NO_FORM
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
     except ValueError:  # UnicodeDecodeError is one
         raise GatewayError(400, "invalid_request", "The form is not readable.", "Send it as UTF-8.") from None
     return dict(pairs)
+
+
+async def body_of(request: Request) -> bytes:
+    """Raises GatewayError."""
+    body = b""
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _MOST_BYTES:
+                raise GatewayError(413, "payload_too_large", "This is too large.", "Send less.", close=True)
+    except ClientDisconnect:
+        raise GatewayError(400, "invalid_request", "It did not arrive whole.", "Send it again.") from None
+    return body
 
 
 def where_of(request: Request) -> Where:

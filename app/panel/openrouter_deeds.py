@@ -20,6 +20,7 @@ from app.panel.figures import span, usd
 from app.panel.openrouter_forms import Form, read_form, whole
 from app.panel.openrouter_list import record_of
 from app.panel.openrouter_rows import PATH
+from app.panel.openrouter_timeline import BY_HAND
 from app.panel.render import go, page, say
 from app.services.access import PanelAccess
 from app.services.audit_chain import Deed
@@ -33,7 +34,6 @@ from app.services.upstream_api import ProbeFailed
 router: Final = APIRouter(include_in_schema=False)
 _MOST_MINUTES: Final = 7 * 1440
 _ONE: Final = f"{PATH}/{{key_id}}"
-BY_HAND: Final = "by hand"
 
 
 def back_of(form: Form, usual: str = PATH) -> str:

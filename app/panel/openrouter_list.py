@@ -105,7 +105,7 @@ def csv_of(some: Iterable[KeyRow]) -> str:
 def _cells(row: KeyRow) -> tuple[object, ...]:
     record, picture = row.record, row.picture
     return (
-        record.id, record.label, record.masked, row.standing, record.kind.value, picture.account,
+        record.id, record.label, record.masked, picture.standing.value, record.kind.value, picture.account,
         " ".join(record.tags), record.weight, record.tier, _usd(picture.limit_nano), picture.limit_reset,
         _usd(picture.available_nano), _usd(picture.usage_nano), row.in_flight, row.mark.reason if row.mark else "",
         instant(row.until_s) if row.until_s else "", instant(record.added_at), record.note,

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from app.models.ledger import Entry
 from app.panel.openrouter_rows import KeyRow
@@ -16,11 +18,22 @@ from app.services.audit_chain import Deed
 from app.services.forecast import Sample
 from app.services.key_picture import MarkPicture
 
+BY_HAND: Final = "by hand"
+"""The reason of a mark that a person has set."""
 _TOGETHER_S: Final = 600.0
 _POINTS: Final = 60
 _HOUR_S: Final = 3600.0
 _FARTHEST_S: Final = 30 * 86_400.0
 MOST_EVENTS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`field` is empty where the deed changed the key as a whole."""
+
+    field: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +44,7 @@ class Event:
     kind: str
     what: str
     by: str = ""
-    before: str = ""
-    after: str = ""
+    changes: tuple[Change, ...] = ()
     request_id: str = ""
     count: int = 1
     mark: MarkPicture | None = None
@@ -43,11 +55,35 @@ def timeline(
 ) -> list[Event]:
     """The newest first."""
     events = [
-        Event(deed.at, "deed", deed.deed, deed.by, deed.before, deed.after) for deed in deeds if deed.kind != "mark"
+        Event(deed.at, "deed", deed.deed, deed.by, changes_of(deed.before, deed.after))
+        for deed in deeds
+        if deed.kind != "mark"
     ]
-    events += [Event(mark.at_s, "mark", mark.kind.value, mark.by, mark=mark) for mark in marks]
+    # What was set by hand stands among the deeds.
+    events += [
+        Event(mark.at_s, "mark", mark.kind.value, mark.by, mark=mark) for mark in marks if mark.reason != BY_HAND
+    ]
     events += _troubles(newest_first, key_id)
     return sorted(events, key=lambda event: -event.at_s)[:MOST_EVENTS]
+
+
+def changes_of(before: str, after: str) -> tuple[Change, ...]:
+    """Field by field where the audit tells it so, else as it is told."""
+    old, new = _fields(before), _fields(after)
+    if old is None or new is None:
+        return (Change("", before, after),) if before or after else ()
+    return tuple(Change(name, _told(old.get(name)), _told(new.get(name))) for name in (old | new))
+
+
+def _fields(text: str) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
+
+
+def _told(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
 
 def _troubles(newest_first: Iterable[Entry], key_id: str) -> list[Event]:

@@ -44,7 +44,8 @@ _WORST: Final = (
 async def show(request: Request, ctx: Context) -> Response:
     period = request.query_params.get("period", _USUAL)
     period = period if period in PERIODS else _USUAL
-    part = request.query_params.get("part", "")
+    alone = request.headers.get("hx-request-type") == "partial"
+    part = request.query_params.get("part", "") if alone else ""
     values: dict[str, Any] = {"period": period, "periods": list(PERIODS)}
     if part == "figures":
         values |= await _figures(ctx, period)

@@ -10,12 +10,11 @@ from starlette.responses import JSONResponse, Response
 
 from app.core.errors import GatewayError
 from app.models.accounts import Account
-from app.panel.entry import Access, ask_again, let_in, live_of, where_of
+from app.panel.entry import Access, ask_again, body_of, let_in, live_of, where_of
 from app.services.passkeys import PasskeyRefused, Site
 from app.services.return_path import return_path
 
 router: Final = APIRouter(include_in_schema=False)
-_MOST_BYTES: Final = 65_536
 _REFUSED: Final = GatewayError(401, "passkey", "This passkey was not accepted.", "Try again, or use the password.")
 
 
@@ -78,12 +77,7 @@ def _purpose(request: Request, sent: dict[str, Any]) -> tuple[Account | None, st
 
 async def _json(request: Request) -> dict[str, Any]:
     """Raises GatewayError."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_BYTES:
-            raise GatewayError(413, "payload_too_large", "This is too large.", "Send less.", close=True)
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.json.decode(await body_of(request), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise GatewayError(400, "invalid_request", "This is not readable.", "Send a JSON object.") from None

@@ -16,7 +16,7 @@ from app.core.errors import GatewayError
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.middleware.panel_refusal import API, EARLIER, is_api
 from app.panel import live, login, openrouter_pages, overview, patterns, preferences
-from app.panel.api import audit, client_keys, description, groups, logs, openrouter_keys, promised, requests, system
+from app.panel.api import audit, client_keys, description, groups, logs, openrouter_keys, promised, requests, system, usage
 from app.panel.api.conventions import ApiProblem
 from app.panel.assets import PREFIX
 from app.panel.context import PanelContext

@@ -22,10 +22,10 @@ from app.models.ledger import CostKind, Entry, TryMade
 Delta = tuple[tuple[str, ...], int, dict[str, int]]
 """Parts of a name for `keys.books(…)`, its life in seconds, and what is added to its fields."""
 
-FRESH: Final = ("cells", "fresh")
-DUE: Final = ("cells", "due")
+FRESH: Final = ("sums", "fresh")
+DUE: Final = ("sums", "due")
 """Sums by mark that are merged, and not yet in the tables."""
-BASE: Final = ("cells",)
+BASE: Final = ("sums",)
 OTHER: Final = "other"
 SEPARATOR: Final = "\t"
 _FRESH_KEPT_S: Final = 7 * 86_400

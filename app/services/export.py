@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,12 +14,10 @@ from app.models.ledger import Entry
 from app.services.cells import Figures
 from app.services.insight_plan import Answer
 from app.services.ledger_filter import Line
+from app.services.spreadsheet import safe_cell
 
 _PIECE: Final = 64 * 1024
 _DOLLAR: Final = 10**9
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""The last four are the wide forms of the first four: some programs take them for the same."""
-_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _RENAMED: Final = {
     "at_s": "at", "cost_nano": "cost_usd", "upstream_nano": "upstream_usd", "reserved_nano": "reserved_usd",
 }  # fmt: skip
@@ -117,13 +114,6 @@ def _taken(text: io.StringIO) -> bytes:
     text.seek(0)
     text.truncate()
     return piece
-
-
-def safe_cell(value: Any) -> Any:
-    """A text that a spreadsheet does not take for a formula: callers choose names of models and users."""
-    return (
-        f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value) else value
-    )
 
 
 def dollars(nano: int) -> str:

@@ -151,11 +151,11 @@ def test_months_are_the_calendar_s() -> None:
 def test_tables_have_names_of_their_own() -> None:
     """All calls together share a hash with their neighbours in time."""
     day = bucket_of(Step.DAY, NOW_S)
-    assert table_name(Step.DAY, Table.CLIENTS, day) == ("cells", "day", "clients", str(day))
-    assert table_name(Step.DAY, Table.ALL, day) == ("cells", "day", "all", str(2026 * 12 + 10))
-    assert table_name(Step.HOUR, Table.ALL, day * 24 + 5) == ("cells", "hour", "all", str(day))
-    assert table_name(Step.MINUTE, Table.ALL, 125) == ("cells", "minute", "all", "2")
-    assert table_name(Step.MONTH, Table.ALL, 7) == ("cells", "month", "all", "")
+    assert table_name(Step.DAY, Table.CLIENTS, day) == ("sums", "day", "clients", str(day))
+    assert table_name(Step.DAY, Table.ALL, day) == ("sums", "day", "all", str(2026 * 12 + 10))
+    assert table_name(Step.HOUR, Table.ALL, day * 24 + 5) == ("sums", "hour", "all", str(day))
+    assert table_name(Step.MINUTE, Table.ALL, 125) == ("sums", "minute", "all", "2")
+    assert table_name(Step.MONTH, Table.ALL, 7) == ("sums", "month", "all", "")
 
 
 def test_the_script_knows_every_step() -> None:

@@ -164,7 +164,7 @@ async def test_every_table_ends_but_the_months(redis_server: RedisServer) -> Non
     async with insight(redis_server) as (redis, asked):
         await add_up(redis, deltas([entry(1, at_s=NOW_S - 5), entry(2, at_s=NOW_S - 40 * DAY_S)]))
         await asked.roll()
-        names = [bytes(name).decode() for name in await redis.command("KEYS", "*cells*")]
+        names = [bytes(name).decode() for name in await redis.command("KEYS", "*sums*")]
         lives = {name: await redis.command("TTL", name) for name in names}
     forever = redis.keys.books(*table_name(Step.MONTH, Table.ALL, 0))
     assert lives.pop(forever) == lives.pop(redis.keys.books(*BASE, "late")) == -1

@@ -601,6 +601,29 @@ async def test_policies_without_redis(
         assert got == [status] * 2
 
 
+async def test_what_runs_is_not_let_in_once_more_when_redis_goes(redis_server: RedisServer) -> None:
+    """Calls that Redis has let in keep their places until they end; who gave up while he waited has none."""
+    plan = a_plan(limit(Unit.CONCURRENT, Span.NOW, 3))
+    async with patient(redis_server) as redis, limits_on(redis, SystemClock()) as limits:
+        gone = asyncio.create_task(limits.admit("0", plan, (), "", CALL))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        limits.closed("0", 0)
+        await limits.admit("1", plan, (), "", CALL)
+        await limits.admit("2", plan, (), "", CALL)
+        redis_server.kill()
+        await limits.admit("3", plan, (), "", CALL)
+        with pytest.raises(GatewayError, match="3 concurrent"):
+            await limits.admit("4", plan, (), "", CALL)
+        limits.closed("1", 0)
+        await limits.admit("5", plan, (), "", CALL)
+        limits.ended("2")
+        await limits.admit("6", plan, (), "", CALL)
+        with pytest.raises(GatewayError, match="3 concurrent"):
+            await limits.admit("7", plan, (), "", CALL)
+
+
 async def test_nothing_is_sent_while_the_last_may_still_be_done(redis_server: RedisServer) -> None:
     """Even if Redis is back at once: what was given up is over first. Holds of other journals are not one's own."""
     plan = a_plan(limit(Unit.CONCURRENT, Span.NOW, 1))

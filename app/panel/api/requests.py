@@ -13,7 +13,7 @@ from app.models.exchange import Outcome
 from app.panel.api.conventions import ApiProblem, Id
 from app.panel.context import Context, PanelContext
 from app.panel.problems import Problem
-from app.services.export import csv_lines, entry_view, jsonl
+from app.services.export import csv_lines, jsonl, line_view
 from app.services.ledger_filter import Filter, Line
 from app.services.period import WORDS, PeriodError, period
 
@@ -108,4 +108,4 @@ async def _found(ctx: PanelContext, name: str) -> Line:
 
 
 def _shown(line: Line) -> dict[str, Any]:
-    return {"place": line.place, **entry_view(line.entry)}
+    return {"place": line.place, **line_view(line)}
