@@ -76,7 +76,7 @@ def troubles_of(newest_first: Iterable[Entry]) -> dict[str, tuple[Trouble | None
 
 def is_served(result: str) -> bool:
     """Whether a try's result is a plain 2xx."""
-    return result[:1] == "2" and result[:3].isdecimal()
+    return len(result) >= 3 and result[0] == "2" and result[:3].isdecimal()
 
 
 # ---- one key

@@ -47,7 +47,7 @@ async def offer(request: Request, access: Access) -> Response:
     return JSONResponse(await access.passkeys.offer(Site(request.state.origin), live_of(request).account))
 
 
-@router.post("/admin/account/passkeys")
+@router.post("/admin/account/passkeys/add")
 async def add(request: Request, access: Access) -> Response:
     _refuse_unproved(request, access)
     sent, account = await _json(request), live_of(request).account

@@ -16,7 +16,18 @@ from app.core.errors import GatewayError
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.middleware.panel_refusal import API, EARLIER, is_api
 from app.panel import live, login, openrouter_pages, overview, patterns, preferences
-from app.panel.api import audit, client_keys, description, groups, logs, openrouter_keys, promised, requests, system, usage
+from app.panel.api import (
+    audit,
+    client_keys,
+    description,
+    groups,
+    logs,
+    openrouter_keys,
+    promised,
+    requests,
+    system,
+    usage,
+)
 from app.panel.api.conventions import ApiProblem
 from app.panel.assets import PREFIX
 from app.panel.context import PanelContext
@@ -39,6 +50,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     client_keys.router,
     groups.router,
     requests.router,
+    usage.router,
     audit.router,
     system.router,
     logs.router,

@@ -45,6 +45,8 @@ def ceiling(most: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StripCell:
+    """A minute in which something went wrong."""
+
     x: int
     y: float
     height: int
@@ -56,21 +58,29 @@ class StripCell:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
+    """Calm minutes are one path for each tone, so that a page of many strips stays light."""
+
     width: int
     height: int
+    paths: tuple[tuple[str, str], ...]
     cells: tuple[StripCell, ...]
     total: Outcomes
 
 
 def strip(cells: Sequence[Outcomes]) -> Strip:
     """The oldest first."""
-    found = []
+    troubles, calm = [], {"ok": "", "idle": ""}
     for place, outcomes in enumerate(cells):
         tone = tone_of(*outcomes)
         tall = _TALL[tone]
-        found.append(StripCell(4 * place, (_STRIP_HEIGHT - tall) / 2, tall, tone, len(cells) - 1 - place, outcomes))
+        top = (_STRIP_HEIGHT - tall) / 2
+        if tone in calm:
+            calm[tone] += f"M{4 * place} {top:g}h3v{tall}h-3z"
+        else:
+            troubles.append(StripCell(4 * place, top, tall, tone, len(cells) - 1 - place, outcomes))
     total = (sum(one[0] for one in cells), sum(one[1] for one in cells), sum(one[2] for one in cells))
-    return Strip(max(4, 4 * len(cells)) - 1, _STRIP_HEIGHT, tuple(found), total)
+    paths = tuple((tone, path) for tone, path in calm.items() if path)
+    return Strip(max(4, 4 * len(cells)) - 1, _STRIP_HEIGHT, paths, tuple(troubles), total)
 
 
 # ---- lines

@@ -18,17 +18,19 @@ LANGUAGES: Final[Mapping[str, str]] = {ENGLISH: "English", "pt-BR": "Português 
 class Words:
     """What gettext asks for. A text without a translation stays English."""
 
-    def __init__(self, texts: Mapping[str, str], plurals: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self, texts: Mapping[str, str], plurals: Mapping[str, tuple[str, ...]], *, none_is_one: bool = False
+    ) -> None:
         self._texts = texts
         self._plurals = plurals
+        self._singular = (0, 1) if none_is_one else (1,)
 
     def gettext(self, text: str) -> str:
         return self._texts.get(text, text)
 
     def ngettext(self, one: str, many: str, number: int) -> str:
         forms = self._plurals.get(one, (one, many))
-        # Both languages have two forms, of which Portuguese uses the first for nothing too.
-        return forms[0] if number == 1 else forms[-1]
+        return forms[0] if number in self._singular else forms[-1]
 
 
 @cache
@@ -45,7 +47,8 @@ def words_of(language: str) -> Words:
                     plurals[asked[0]] = said
                 elif isinstance(asked, str) and isinstance(said, str) and asked and said:
                     texts[asked] = said
-    return Words(texts, plurals)
+    # In Portuguese nothing is singular.
+    return Words(texts, plurals, none_is_one=language.startswith("pt"))
 
 
 def language_of(chosen: str, accepted: str) -> str:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
 from app.core.clock import Clock
 from app.models.keys import ClientKey
 from app.models.ledger import CostKind, Entry, TryMade
@@ -86,7 +88,7 @@ class Accounting:
         account.tokens = (amounts.input_tokens, amounts.output_tokens)
         call.limit_headers = granted.headers
         call.shadows = granted.shadows
-        if granted.nano >= amounts.nano or not ask.whole:
+        if granted.nano >= amounts.nano:
             return body
         most = clamped_tokens(self._prices.dearest(models), granted.nano, amounts)
         call.wrote = (*call.wrote, "max_tokens")
@@ -96,7 +98,9 @@ class Accounting:
         media_bytes = 0
         if len(body) > _HOLDS_MEDIA:
             media_bytes = sum(found.end(1) - found.start(1) for found in _MEDIUM.finditer(body))
-        return self._prices.estimate(models, len(body), media_bytes, call.ask.max_tokens, inner=call.ask.inner)
+        amounts = self._prices.estimate(models, len(body), media_bytes, call.ask.max_tokens, inner=call.ask.inner)
+        # A form's output cannot be written down: it gets all of it, or it is refused.
+        return amounts if call.ask.whole else msgspec.structs.replace(amounts, least_nano=0)
 
     def sending(self, call: Call, key: PoolKey) -> None:
         """Before each try. Raises GatewayError where it cannot be written down."""

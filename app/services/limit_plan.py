@@ -115,8 +115,10 @@ class Plan:
         return [
             Check(whose, limit, _own_subject(subject, limit, user), own=True)
             for whose, subject, limit in self._picky
-            # A call that names no model may run on any.
-            if not limit.models or not models or any(self._rules[limit.models].serves((model,)) for model in models)
+            # A call that names no model may run on any, and so may a preset.
+            if not limit.models
+            or not models
+            or any("@" in model or self._rules[limit.models].serves((model,)) for model in models)
         ]
 
 

@@ -24,7 +24,7 @@ async def post(client: httpx2.AsyncClient, path: str, **sent: Any) -> httpx2.Res
 async def added(client: httpx2.AsyncClient) -> SoftwareKey:
     key = SoftwareKey(ORIGIN)
     options = (await post(client, "/admin/account/passkeys/options")).json()
-    answer = await post(client, "/admin/account/passkeys", name="laptop", credential=key.register(options))
+    answer = await post(client, "/admin/account/passkeys/add", name="laptop", credential=key.register(options))
     assert answer.json() == {"go": "/admin/account"}
     return key
 
@@ -75,7 +75,7 @@ async def test_what_is_refused(redis_server: RedisServer, tmp_path: Path) -> Non
         assert (await client.get("/admin/account")).status_code == 303
 
 
-@pytest.mark.parametrize("path", ["/admin/account/passkeys/options", "/admin/account/passkeys"])
+@pytest.mark.parametrize("path", ["/admin/account/passkeys/options", "/admin/account/passkeys/add"])
 async def test_adding_one_asks_who_one_is(redis_server: RedisServer, tmp_path: Path, path: str) -> None:
     """A browser left alone gets no key for later; nobody gets one at all."""
     async with doors(redis_server, tmp_path) as world:

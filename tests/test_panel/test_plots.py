@@ -43,13 +43,15 @@ def test_an_axis_of_nothing_has_a_height() -> None:
     assert plots.ceiling(0) == 1
 
 
-def test_a_strip_has_a_cell_for_each_minute() -> None:
-    """The last is now, and trouble is taller than peace."""
+def test_a_strip_has_a_place_for_each_minute() -> None:
+    """The last is now; trouble is taller than peace and can be pointed at."""
     found = plots.strip([(0, 0, 0), (5, 0, 0), (5, 1, 0), (1, 0, 9)])
 
-    assert [cell.ago for cell in found.cells] == [3, 2, 1, 0]
-    assert [cell.tone for cell in found.cells] == ["idle", "ok", "warn", "bad"]
-    assert [cell.height for cell in found.cells] == sorted(cell.height for cell in found.cells)
+    assert found.paths == (("ok", "M4 2h3v14h-3z"), ("idle", "M0 7h3v4h-3z"))
+    assert [(cell.x, cell.height, cell.tone, cell.ago) for cell in found.cells] == [
+        (8, 16, "warn", 1),
+        (12, 18, "bad", 0),
+    ]
     assert (found.width, found.total) == (15, (11, 1, 9))
 
 

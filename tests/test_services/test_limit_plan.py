@@ -52,6 +52,7 @@ def test_client_group_and_gateway_count_together() -> None:
         (("c/z",), "u", [OF_USERS]),
         (("c/z", "a/x"), "", [OF_A, OF_USERS]),
         ((), "", [OF_A, OF_USERS, OF_BOTH]),
+        (("@preset/any",), "", [OF_A, OF_USERS, OF_BOTH]),
     ],
 )
 def test_models_and_users(models: tuple[str, ...], user: str, counted: list[object]) -> None:

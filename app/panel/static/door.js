@@ -57,7 +57,7 @@ async function run(button) {
   try {
     const purpose = button.dataset.passkey;
     const done = purpose === "add"
-      ? await send("/admin/account/passkeys", await register(place.querySelector("[data-passkey-name]").value))
+      ? await send("/admin/account/passkeys/add", await register(place.querySelector("[data-passkey-name]").value))
       : await send("/login/passkey", { purpose, next: button.dataset.next, credential: await prove(purpose) });
     location.assign(done.go);
   } catch {
