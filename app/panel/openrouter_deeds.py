@@ -195,10 +195,11 @@ async def bulk(request: Request, ctx: Context, person: SignedIn) -> Response:
         return page(request, "openrouter_bulk_delete.html", values, status=422 if form.has("typed") else 200)
     if deed in ("tag", "untag") and not tag:
         return go(back_of(form), say(request, "Type the tag first."))
+    do = _of_many(ctx, person.by, deed, tag)
     done, refused = 0, ""
     for record in records:
         try:
-            await _of_many(ctx, person.by, deed, tag)(record)
+            await do(record)
             done += 1
         except NoSuchKey:
             continue  # somebody else was faster

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import iter_route_contexts
 
 from app.core.config import Settings
 from app.middleware.admin_auth import AdminAuth
@@ -37,11 +38,17 @@ OWN = {"sec-fetch-site": "same-origin"}
 def plane_of(access: Any, clock: Any) -> FastAPI:
     """The panel's application with every page of signing in."""
     app = panel_app(SimpleNamespace(clock=clock), access)  # type: ignore[arg-type]
-    known = {getattr(route, "endpoint", None) for route in app.routes}
+    known = {path for _, path in routes_of(app)}
     for router in MINE:
-        if not {route.endpoint for route in router.routes} & known:  # type: ignore[attr-defined]
+        if not {path for _, path in routes_of(router)} <= known:
             app.include_router(router)
     return app
+
+
+def routes_of(app: FastAPI | APIRouter) -> set[tuple[str, str]]:
+    """Methods and path templates, HEAD left out where GET is."""
+    found = {(method, route.path or "") for route in iter_route_contexts(app.routes) for method in route.methods or ()}
+    return {(method, path) for method, path in found if method != "HEAD"}
 
 
 @dataclass

@@ -82,6 +82,14 @@ class KeysWorld(PanelWorld):
         assert all(one["by"].startswith(("admin (panel", "gateway", "probe")) for one in found), found
         return [(one["deed"], one["before"], one["after"]) for one in reversed(found)]
 
+    def serves(self, client: str) -> bool:
+        """Whether a call of this client is served now."""
+        try:
+            self.call(client)
+        except urllib.error.HTTPError:
+            return False
+        return True
+
     def used(self, client: str, *, times: int = 1) -> None:
         """Calls of a client that may fail."""
         for _ in range(times):
