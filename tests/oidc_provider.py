@@ -88,7 +88,8 @@ class Provider:
     def id_token(self, asked: dict[str, str]) -> str:
         now_s = int(time.time() if self.now_s is None else self.now_s)
         claims: dict[str, Any] = {
-            "iss": self.issuer, "aud": CLIENT, "iat": now_s, "exp": now_s + 300, "nonce": asked["nonce"], "auth_time": now_s,
+            "iss": self.issuer, "aud": CLIENT, "iat": now_s, "exp": now_s + 300, "nonce": asked["nonce"],
+            "auth_time": now_s,
         }  # fmt: skip
         claims |= self.person
         match self.fault:
@@ -110,7 +111,9 @@ class Provider:
                 del claims["auth_time"]
             case "none":
                 head = {"alg": "none", "kid": self._key.kid}
-                parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (head, claims)]
+                parts = [
+                    base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (head, claims)
+                ]
                 return ".".join([*parts, ""])
             case "shared secret":
                 public = self._key.as_pem(private=False)

@@ -53,7 +53,9 @@ async def show(request: Request, ctx: Context) -> Response:
         values |= await _pool(request, ctx) | {"steps": None, "alone": True}
     else:
         part = "all"
-        figures, pool, newest = await asyncio.gather(_figures(ctx, period), _pool(request, ctx), ctx.ledger.newest())
+        # A page that waits for its first call asks for its parts all together: what has just come must be in them.
+        asked = _figures(ctx, period, 0.0 if alone else _STALE_S)
+        figures, pool, newest = await asyncio.gather(asked, _pool(request, ctx), ctx.ledger.newest())
         values |= figures | pool | {"alone": False}
         values["steps"] = None if newest != "0-0" or figures["now"].requests else _first_steps(request, ctx)
     return page(request, "overview.html", values, part=part)
@@ -150,13 +152,13 @@ def tops(found: Iterable[Row], names: dict[str, str], path: str, other: str) -> 
     return told
 
 
-async def _figures(ctx: PanelContext, period: str) -> dict[str, Any]:
+async def _figures(ctx: PanelContext, period: str, stale_s: float = _STALE_S) -> dict[str, Any]:
     step, count = PERIODS[period]
     now_s = ctx.clock.wall_s()
     last = bucket_of(step, now_s)
     since_s, until_s = starts_at(step, last - count + 1), starts_at(step, last + 1)
     asked = Query(since_s=since_s, until_s=until_s, step=step, compare=True, spans=True)
-    told = await ctx.insight.answer(asked, stale_s=_STALE_S)
+    told = await ctx.insight.answer(asked, stale_s=stale_s)
     order = Order.COST if told.total.cost_nano else Order.REQUESTS
 
     def ranked(dimension: Dimension) -> Query:
@@ -165,8 +167,8 @@ async def _figures(ctx: PanelContext, period: str) -> dict[str, Any]:
 
     models, clients = (
         await asyncio.gather(
-            ctx.insight.answer(ranked(Dimension.MODEL), stale_s=_STALE_S),
-            ctx.insight.answer(ranked(Dimension.CLIENT), stale_s=_STALE_S),
+            ctx.insight.answer(ranked(Dimension.MODEL), stale_s=stale_s),
+            ctx.insight.answer(ranked(Dimension.CLIENT), stale_s=stale_s),
         )
         if told.total.requests
         else (None, None)

@@ -12,7 +12,7 @@ from app.services.session_rules import End
 from tests.test_middleware.layers import Answer, Plane, call, scope_of
 
 
-class NoRow(Exception):
+class NoRowError(Exception):
     pass
 
 
@@ -30,17 +30,22 @@ def needed(method: str, path: str) -> Role | None:
     try:
         return TABLE[f"{method} {path}"]
     except KeyError:
-        raise NoRow from None
+        raise NoRowError from None
 
 
 async def ask(
-    method: str, path: str, role: Role | None, *headers: tuple[bytes, bytes], query: bytes = b"", ended: End | None = None
+    method: str,
+    path: str,
+    role: Role | None,
+    *headers: tuple[bytes, bytes],
+    query: bytes = b"",
+    ended: End | None = None,
 ) -> Answer:
     plane = Plane()
     person = Person(name="ann", role=role) if role else None
     state = {"person": person} | ({"ended": ended} if ended else {})
     scope = scope_of(method, path, *headers) | {"state": state, "query_string": query}
-    answer = await call(AdminAuth(plane, needed, NoRow), scope)
+    answer = await call(AdminAuth(plane, needed, NoRowError), scope)
     assert bool(plane.scopes) is (answer.body == b"abc")
     return answer
 

@@ -28,7 +28,9 @@ OWN = (b"origin", b"http://gw.local")
 EVIL = (b"origin", b"https://evil.example")
 
 
-@pytest.mark.parametrize("headers", [[(SITE, b"same-origin")], [(SITE, b"none")], [OWN], [(SITE, b"same-origin"), EVIL]])
+@pytest.mark.parametrize(
+    "headers", [[(SITE, b"same-origin")], [(SITE, b"none")], [OWN], [(SITE, b"same-origin"), EVIL]]
+)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 async def test_own_pages(method: str, headers: list[tuple[bytes, bytes]]) -> None:
     """By the browser's own word, else by the origin."""

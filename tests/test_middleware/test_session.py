@@ -51,7 +51,15 @@ async def test_a_session_names_its_person(redis_server: RedisServer, tmp_path: P
 
 @pytest.mark.parametrize(
     "cookie",
-    [b"", b"session=", b"session=x", b"session=" + b"A" * 43, b"session=" + b"A" * 65_536, b"session=\xff\xfe", b"__Host-session={}"],
+    [
+        b"",
+        b"session=",
+        b"session=x",
+        b"session=" + b"A" * 43,
+        b"session=" + b"A" * 65_536,
+        b"session=\xff\xfe",
+        b"__Host-session={}",
+    ],
 )
 async def test_whatever_is_no_session_is_nobody(redis_server: RedisServer, tmp_path: Path, cookie: bytes) -> None:
     """Made up, cut, enormous, of the wrong name: nobody, and no error."""
@@ -79,9 +87,9 @@ async def test_over_tls_only_the_bound_cookie_counts(redis_server: RedisServer, 
 async def test_tls_is_made_to_stay(redis_server: RedisServer, tmp_path: Path) -> None:
     """A browser that was here over TLS comes back over TLS; without TLS nothing of that is said."""
     name = b"strict-transport-security"
-    async with layer(redis_server, tmp_path, public_url="https://gw.local") as (_, session, plane):
+    async with layer(redis_server, tmp_path, public_url="https://gw.local") as (_, session, _plane):
         assert (await call(session, asked("/login"))).get(name) == b"max-age=31536000"
-    async with layer(redis_server, tmp_path) as (_, session, plane):
+    async with layer(redis_server, tmp_path) as (_, session, _plane):
         assert (await call(session, asked("/login"))).get(name) is None
 
 

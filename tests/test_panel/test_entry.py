@@ -21,7 +21,11 @@ def request(
     body: bytes = b"", *headers: tuple[bytes, bytes], path: str = "/admin/x", method: str = "POST", **state: Any
 ) -> Request:
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False} if body != b"gone" else {"type": "http.disconnect"}
+        return (
+            {"type": "http.request", "body": body, "more_body": False}
+            if body != b"gone"
+            else {"type": "http.disconnect"}
+        )
 
     scope = {
         "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"a=1",

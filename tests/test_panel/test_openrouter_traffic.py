@@ -126,7 +126,7 @@ def test_real_calls_are_found(keys_world: KeysWorld) -> None:
     world.used("traffic")
     other = world.add("traffic two", fields={"tags": "traffic"}, account="user_sim_traffic")
     world.post(f"{key.path}/disable", back="")
-    world.used("traffic", times=2)
+    wait_until(lambda: world.serves("traffic"), what="the other key")
     wait_until(lambda: "429 rate_limited" in world.get(key.path), what="the trouble")
     wait_until(lambda: "No request used it" not in world.get(other.path), what="the calls")
     page = world.get("/admin/openrouter-keys?tag=traffic")

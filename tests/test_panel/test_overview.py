@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
 from contextlib import closing
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,13 +23,14 @@ from app.services.insight_plan import Answer, Quantiles, Row, Spans
 from app.services.key_picture import KeyPicture, Standing
 from tests.gateway_process import running_gateway
 from tests.simulator_thread import running_simulator
+from tests.test_panel.apart import apart
 from tests.test_panel.conftest import MODELS, OpenPage, PanelWorld
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 PAYLOAD = "<script>alert(1)</script>"
-LONG_MS = 15_000
+LONG_MS = 30_000
 
 
 def answer(total: Figures, before: Figures | None = None, spans: Spans | None = None) -> Answer:
@@ -140,12 +141,12 @@ def test_it_fills_in_as_the_first_call_arrives(open_page: OpenPage) -> None:
         assert page.locator(".steps > .done").count() == 2
 
         world.call("first")
-        page.wait_for_selector("#figures", timeout=LONG_MS)
+        page.wait_for_selector(".tiles", timeout=LONG_MS)
         assert page.locator(".steps").count() == 0
 
         for _ in range(3):
             world.call("first", MODELS[1])
-        page.wait_for_function("document.querySelector('.tile .v').textContent === '4'", timeout=LONG_MS)
+        page.locator(".tile .v", has_text=re.compile("^4$")).first.wait_for(timeout=LONG_MS)
         assert page.get_by_role("link", name=MODELS[1]).count() == 1
         page.close()
 
@@ -154,8 +155,8 @@ def test_an_open_page_does_not_hold_up_the_end(open_page: OpenPage) -> None:
     """A gateway that is told to stop lets its streams go."""
     with running_simulator() as simulator, running_gateway(simulator.base_url, env={"DRAIN_S": "60"}) as gateway:
         page = open_page(PanelWorld(gateway, simulator), "/admin")
-        page.wait_for_function("document.body.hasAttribute('hx-sse:connect')")
-        page.wait_for_timeout(300)
+        with page.expect_response("**/admin/live"):
+            page.reload()
         gateway.terminate()
         assert gateway.process is not None
         assert gateway.process.wait(timeout=20) == 0
@@ -204,7 +205,7 @@ def test_it_shows_what_happens(
     assert page.locator("svg.ribbon rect.f-ac").count() >= 1
     assert len(rows(page, "Key pool")) == 3
     assert page.locator("#pool svg.strip .f-ok").count() >= 1
-    assert {text.split("\t")[0] for text in rows(page, "Models")} >= set(MODELS)
+    assert {text.split()[0] for text in rows(page, "Models")} >= set(MODELS)
     assert any("alice" in text for text in rows(page, "Clients"))
     if script:
         assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -245,15 +246,6 @@ def test_names_are_shown_as_text(panel_world: PanelWorld, open_page: OpenPage) -
 # ---- what it costs
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    """In this process, so that its questions to Redis can be counted."""
-    running = Gateway(Settings(data_dir=tmp_path / "data", log_level="error"))
-    await running.start()
-    yield running
-    await running.close()
-
-
 async def questions(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often the page asks Redis, whatever else goes on meanwhile."""
     asked: ContextVar[list[str] | None] = ContextVar("asked", default=None)
@@ -287,12 +279,19 @@ async def questions(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> int:
     return len(found)
 
 
-async def test_it_asks_redis_no_more_the_more_keys_there_are(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_asks_redis_no_more_the_more_keys_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of a hundred keys takes as many questions as one of twenty-five, and the keys shown stay few."""
-    counts = []
-    for number in (25, 100):
-        keys = "\n".join(f"sk-or-v1-{number:032x}{one:032x}" for one in range(number))
-        await gateway.panel.keys.import_openrouter_keys(keys, by="test")
-        counts.append(await questions(gateway, monkeypatch))
 
-    assert counts[0] == counts[1] < 60
+    async def count() -> list[int]:
+        # In this process, so that its questions to Redis can be counted.
+        gateway, counts = Gateway(Settings(data_dir=tmp_path / "data", log_level="error")), []
+        await gateway.start()
+        for number in (25, 100):
+            keys = "\n".join(f"sk-or-v1-{number:032x}{one:032x}" for one in range(number))
+            await gateway.panel.keys.import_openrouter_keys(keys, by="test")
+            counts.append(await questions(gateway, monkeypatch))
+        await gateway.close()
+        return counts
+
+    some, many = apart(count)
+    assert many <= some < 30

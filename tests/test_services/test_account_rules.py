@@ -18,7 +18,9 @@ def test_names_that_are_good(name: str) -> None:
     assert name_fault(name) == ""
 
 
-@pytest.mark.parametrize("name", ["", " ann", "ann ", "_x", "a\nb", "a\tb", "a/b", "a<b>", 'a"b', "x" * 129, "oidc-1", "OIDC-1"])
+@pytest.mark.parametrize(
+    "name", ["", " ann", "ann ", "_x", "a\nb", "a\tb", "a/b", "a<b>", 'a"b', "x" * 129, "oidc-1", "OIDC-1"]
+)
 def test_names_that_are_not(name: str) -> None:
     """What could pass for something else, or for somebody of a provider."""
     assert name_fault(name)

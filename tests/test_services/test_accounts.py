@@ -68,9 +68,7 @@ async def test_an_account_is_made_and_signs_in(redis_server: RedisServer, tmp_pa
         assert [deed.name for deed in await world.deeds("account")] == ["admin", "Ann Lee"]
 
 
-async def test_each_deed_is_in_the_audit_once_and_tells_what_changed(
-    redis_server: RedisServer, tmp_path: Path
-) -> None:
+async def test_each_deed_is_in_the_audit_once_and_tells_what_changed(redis_server: RedisServer, tmp_path: Path) -> None:
     """By whom, before and after; what changes nothing is no deed."""
     async with people(redis_server, tmp_path) as world:
         accounts = world.access.accounts

@@ -148,7 +148,8 @@ async def test_a_device_is_of_one_account_and_not_made_up(redis_server: RedisSer
 
         assert guard.known_device("admin", device) == nonce
         for account, other in (
-            ("ann", device), ("admin", nonce), ("admin", f"{nonce}.{'0' * 64}"), ("admin", f"{nonce[:-1]}A.{signature}x"),
+            ("ann", device), ("admin", nonce), ("admin", f"{nonce}.{'0' * 64}"),
+            ("admin", f"{nonce[:-1]}A.{signature}x"),
             ("admin", ""), ("admin", LoginGuard(redis, HandClock(), b"1" * 32).new_device("admin")),
         ):  # fmt: skip
             assert guard.known_device(account, other) == ""

@@ -81,8 +81,19 @@ async def test_what_is_refused(redis_server: RedisServer, tmp_path: Path, fault:
             await passkeys.recognise(SITE, "login", answer)
 
 
-@pytest.mark.parametrize("sent", [None, 7, "x", {}, {"response": {}}, {"response": {"clientDataJSON": "%%"}},
-    {"response": {"clientDataJSON": "e30"}}, {"id": [], "response": {"clientDataJSON": "eyJjaGFsbGVuZ2UiOjF9"}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        7,
+        "x",
+        {},
+        {"response": {}},
+        {"response": {"clientDataJSON": "%%"}},
+        {"response": {"clientDataJSON": "e30"}},
+        {"id": [], "response": {"clientDataJSON": "eyJjaGFsbGVuZ2UiOjF9"}},
+    ],
+)
 async def test_nonsense_is_refused(redis_server: RedisServer, tmp_path: Path, sent: Any) -> None:
     """Whatever a program sends instead."""
     async with people(redis_server, tmp_path) as world:
@@ -115,13 +126,12 @@ async def test_adding_and_removing(redis_server: RedisServer, tmp_path: Path) ->
         ann, passkeys = await world.person("ann"), world.access.passkeys
         key = await added(world)
         for account in (await world.first(), ann):
+            again = key.register(await passkeys.offer(SITE, account))
             with pytest.raises(KeyRefused):
-                again = key.register(await passkeys.offer(SITE, account))
                 await passkeys.add(SITE, account, "again", again, by="x")
+        other, me = SoftwareKey(ORIGIN).register(await passkeys.offer(SITE, ann)), await world.first()
         with pytest.raises(PasskeyRefused):
-            other = SoftwareKey(ORIGIN).register(await passkeys.offer(SITE, ann))
-            await passkeys.add(SITE, await world.first(), "x", other, by="x")
-        me = await world.first()
+            await passkeys.add(SITE, me, "x", other, by="x")
         await passkeys.remove(me, me.passkeys[0].id, by="admin")
         with pytest.raises(NoSuchKey):
             await passkeys.remove(me, me.passkeys[0].id, by="admin")

@@ -20,7 +20,18 @@ def test_good_ones(password: str) -> None:
 
 @pytest.mark.parametrize(
     "password",
-    ["", "short", "a" * 257, "password", "Password123!", "changeme123", "aaaaaaaaaaaa", "1234567890", "Annannannann", "ann12345678"],
+    [
+        "",
+        "short",
+        "a" * 257,
+        "password",
+        "Password123!",
+        "changeme123",
+        "aaaaaaaaaaaa",
+        "1234567890",
+        "Annannannann",
+        "ann12345678",
+    ],
 )
 def test_bad_ones(password: str) -> None:
     """Too short, too long, among the first that are tried, or the name itself."""

@@ -92,9 +92,7 @@ async def test_touches_are_written_and_never_go_back(redis_server: RedisServer, 
 
 
 @pytest.mark.parametrize("change", ["role", "disable", "delete", "password"])
-async def test_a_changed_account_ends_its_sessions(
-    redis_server: RedisServer, tmp_path: Path, change: str
-) -> None:
+async def test_a_changed_account_ends_its_sessions(redis_server: RedisServer, tmp_path: Path, change: str) -> None:
     """At once, all of them, and nobody else's; an enabled or remade account does not get them back."""
     async with people(redis_server, tmp_path) as world:
         accounts = world.access.accounts

@@ -39,7 +39,14 @@ async def wanted(world: People) -> str:
 
 @pytest.mark.parametrize(
     ("name", "password"),
-    [("admin", "wrong"), ("nobody", PASSWORD), ("", ""), ("admin", ""), ("x" * 5000, "y" * 60_000), ("admin", PASSWORD + " ")],
+    [
+        ("admin", "wrong"),
+        ("nobody", PASSWORD),
+        ("", ""),
+        ("admin", ""),
+        ("x" * 5000, "y" * 60_000),
+        ("admin", PASSWORD + " "),
+    ],
 )
 async def test_whatever_is_wrong_is_told_alike(
     redis_server: RedisServer, tmp_path: Path, name: str, password: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from app.services.token_form import digest, mask, mint, well_formed
@@ -16,9 +18,20 @@ def test_minted_tokens_are_well_formed_and_differ() -> None:
     assert all(token.startswith("gwa_") and len(token) == 53 for token in made)
 
 
-@pytest.mark.parametrize("change", [lambda t: t[:-1], lambda t: t + "0", lambda t: t.upper(), lambda t: "gwb_" + t[4:],
-    lambda t: t[:10] + ("A" if t[10] != "A" else "B") + t[11:], lambda t: " " + t, lambda t: t + "\n", lambda t: ""])  # fmt: skip
-def test_a_typing_mistake_is_seen(change) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda token: token[:-1],
+        lambda token: token + "0",
+        lambda token: token.upper(),
+        lambda token: "gwb_" + token[4:],
+        lambda token: token[:10] + ("A" if token[10] != "A" else "B") + token[11:],
+        lambda token: " " + token,
+        lambda token: token + "\n",
+        lambda token: "",
+    ],
+)
+def test_a_typing_mistake_is_seen(change: Callable[[str], str]) -> None:
     """Before anybody is asked."""
     assert not well_formed(change(mint()))
 
