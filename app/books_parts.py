@@ -18,6 +18,7 @@ from app.services.bodies import Bodies
 from app.services.books import Books
 from app.services.insight import Insight
 from app.services.key_manager import KeyManager
+from app.services.last_use import LastUse
 from app.services.ledger import Ledger
 from app.services.limits import Limits
 from app.services.local_limits import WithoutRedis
@@ -44,6 +45,7 @@ class BooksParts:
         self._clock = clock
         self.tally = Tally(redis, clock)
         self.insight = Insight(redis, tasks, clock)
+        self.last_use = LastUse(redis, tasks, clock)
         self.ledger = Ledger(redis, tasks, clock, most=settings.ledger_entries, days=settings.ledger_days)
 
     async def start(
@@ -81,8 +83,9 @@ class BooksParts:
         recovery.start()
         self.insight.start()
         self.ledger.start()
+        self.last_use.start()
         self.bodies = Bodies(redis, self._tasks, clock, ring, kept_h=settings.keep_bodies_h)
-        self.accounting = Accounting(books, limits, prices, clock, groups, self.bodies)
+        self.accounting = Accounting(books, limits, prices, clock, groups, self.bodies, self.last_use.note)
 
     def watch(
         self,

@@ -262,6 +262,7 @@ class Gateway:
             insight=books.insight,
             ledger=books.ledger,
             logs=self.logs,
+            last_use=books.last_use,
             bodies=books.bodies,
             alerts=books.alerts,
             reconciliation=books.reconciliation,

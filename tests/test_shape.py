@@ -26,13 +26,14 @@ ARROWS = {
     "core": set(),
 }
 PURE = {
-    "addresses", "affinity", "alert_rules", "ask", "audit_chain", "cells", "chooser", "cleaning", "credentials",
-    "drift", "endpoints", "forecast", "gates", "incident", "inject", "insight_plan", "insight_sheet", "judge", "key_answer",
-    "key_fields", "key_names", "key_picture", "key_rules", "ledger_filter", "limit_plan", "limit_refusal",
-    "limit_words", "log_filter", "money", "namespaces", "object_ids", "opening", "outliers", "period", "policy", "probe_schedule",
-    "probe_verdict", "reconcile_plan", "renewal_plan", "rescue", "routes", "selection", "settle_records", "shortage",
-    "skins", "spending", "splice", "spreadsheet", "sse", "terms", "tools", "trace", "upstream_error", "upstream_words",
-    "usage", "wire",
+    "account_rules", "addresses", "affinity", "alert_rules", "ask", "audit_chain", "cells", "chooser", "cleaning",
+    "credentials", "drift", "endpoints", "forecast", "gates", "incident", "inject", "insight_plan", "insight_sheet",
+    "judge", "key_answer", "key_fields", "key_names", "key_picture", "key_rules", "ledger_filter", "limit_plan",
+    "limit_refusal", "limit_words", "log_filter", "money", "namespaces", "object_ids", "oidc_claims", "opening",
+    "outliers", "password_rules", "period", "policy", "probe_schedule", "probe_verdict", "reconcile_plan",
+    "renewal_plan", "rescue", "return_path", "routes", "selection", "session_rules", "settle_records", "shortage",
+    "skins", "spending", "splice", "spreadsheet", "sse", "terms", "token_form", "tools", "totp", "trace",
+    "upstream_error", "upstream_words", "usage", "wire",
 }  # fmt: skip
 WEB_FRAMEWORKS = {"fastapi", "starlette", "jinja2", "uvicorn"}
 ONLY_IN = {

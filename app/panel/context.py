@@ -20,6 +20,7 @@ from app.services.health import Health
 from app.services.insight import Insight
 from app.services.key_facts import FactStore
 from app.services.key_manager import KeyManager
+from app.services.last_use import LastUse
 from app.services.ledger import Ledger
 from app.services.limits import Limits
 from app.services.log_store import LogStore
@@ -59,6 +60,7 @@ class PanelContext:
     insight: Insight
     ledger: Ledger
     logs: LogStore
+    last_use: LastUse
     bodies: Bodies
     alerts: Alerts
     reconciliation: Reconciliation

@@ -97,6 +97,7 @@ async def _page(
         "may_undo": renewal_plan.may_undo,
         "names": _names(ctx, entries),
         "findings": findings,
+        "labels": _labels(ctx, findings or ()),
         "by_hand": _BY_HAND,
         "problem": problem,
         "every_days": settings.rotate_every_days,
@@ -109,6 +110,12 @@ async def _page(
         "path_of_keys": PATH,
     }
     return page(request, "openrouter_rotation.html", values, status=status)
+
+
+def _labels(ctx: PanelContext, findings: tuple[Finding, ...]) -> dict[str, str]:
+    """Of the keys that are in the pool."""
+    records = ctx.keys.openrouter_keys
+    return {one.key: name_of(records[one.key]) for one in findings if one.key in records}
 
 
 def admins(ctx: PanelContext) -> list[OpenRouterKey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,13 +16,15 @@ from app.models.keys import KeyState
 from app.panel.attention import NOTES, BudgetUse, Facts, notices, weak_secrets
 from app.panel.context import Context, PanelContext
 from app.panel.entry import form_of
-from app.panel.openrouter_rows import rows
-from app.panel.openrouter_traffic import with_traffic
+from app.panel.openrouter_rows import KeyRow, rows
+from app.panel.openrouter_traffic import traffic, troubles_of
 from app.panel.plots import moments
 from app.panel.render import go, page
-from app.services.cells import Step, bucket_of, starts_at
+from app.services.cells import Step, bucket_of, short_key, starts_at
 from app.services.insight_plan import Answer, Dimension, Order, Query, Row
 from app.services.key_picture import KeyPicture, Standing, key_pictures
+from app.services.ledger_filter import Filter
+from app.services.strips import Strips
 
 router: Final = APIRouter()
 
@@ -29,6 +32,8 @@ PERIODS: Final = {"1h": (Step.MINUTE, 60), "24h": (Step.HOUR, 24), "7d": (Step.H
 _USUAL: Final = "24h"
 _STALE_S: Final = 2.0
 _MOST_KEYS: Final = 20
+_NEWEST: Final = 200
+"""So many of the newest calls are looked through for trouble."""
 _MOST_TOP: Final = 5
 _MOST_ALERTS: Final = 100
 _MOST_BUDGETS: Final = 8
@@ -201,7 +206,7 @@ async def _pool(request: Request, ctx: PanelContext) -> dict[str, Any]:
     pictures = key_pictures(records.values(), facts, ctx.marks.in_force(), ctx.facts.samples, now_s)
     worst = worst_first(pictures)
     chosen = rows(records, worst[:_MOST_KEYS], facts, ctx.pool.in_flight())
-    health, shown, (alerts, budgets) = await asyncio.gather(ctx.look(), with_traffic(ctx, chosen), _money(ctx))
+    health, shown, (alerts, budgets) = await asyncio.gather(ctx.look(), _with_traffic(ctx, chosen), _money(ctx))
     session = getattr(request.state, "session", None)
     told = Facts(
         health=health,
@@ -216,6 +221,25 @@ async def _pool(request: Request, ctx: PanelContext) -> dict[str, Any]:
         put_aside=_aside(request),
     )
     return {"health": health, "notices": notices(told), "rows": shown, "keys_in_all": len(worst)}
+
+
+async def _with_traffic(ctx: PanelContext, chosen: Sequence[KeyRow]) -> list[KeyRow]:
+    """The few rows that are shown with their last hour, and what went wrong on them a moment ago."""
+    if not chosen:
+        return []
+    now_s = ctx.clock.wall_s()
+    hour = Query(since_s=now_s - 59 * 60, until_s=now_s, step=Step.MINUTE)
+    every, minutes, newest = await asyncio.gather(
+        ctx.insight.answer(hour, stale_s=_STALE_S),
+        Strips(ctx.redis, ctx.clock).key_minutes(),
+        ctx.ledger.page(Filter(), size=_NEWEST),
+    )
+    troubles = troubles_of(line.entry for line in newest.lines)
+    of_all = every.total.requests
+    return [
+        dataclasses.replace(row, traffic=traffic(minutes.get(short_key(row.id), ()), {}, of_all, troubles.get(row.id)))
+        for row in chosen
+    ]
 
 
 def worst_first(pictures: Iterable[KeyPicture]) -> list[KeyPicture]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from math import pi, sin
 from typing import Any, Final
 
-import msgspec
 from fastapi import APIRouter, Request
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from app.models.ledger import Entry, TryMade
@@ -67,8 +67,7 @@ def _calls(now_s: float) -> list[tuple[str, Entry]]:
         outcome="served", first_token_ms=523.0, duration_ms=1800.0,
     )  # fmt: skip
     in_vain = (first, TryMade("gone", "502 provider", 900.0))
-    rescued = {"tries": (first, answered), "outcome": "rescued", "first_token_ms": 642.0, "duration_ms": 2410.0}
-    failed = {"tries": in_vain, "outcome": "failed", "first_token_ms": 0.0, "duration_ms": 1021.0}
-    refused = {"tries": (), "outcome": "refused", "first_token_ms": 0.0, "duration_ms": 2.1}
-    others = [msgspec.structs.replace(served, **changes) for changes in (rescued, failed, refused)]
-    return [(entry.outcome, entry) for entry in (served, *others)]
+    rescued = replace(served, tries=(first, answered), outcome="rescued", first_token_ms=642.0, duration_ms=2410.0)
+    failed = replace(served, tries=in_vain, outcome="failed", first_token_ms=0.0, duration_ms=1021.0)
+    refused = replace(served, tries=(), outcome="refused", first_token_ms=0.0, duration_ms=2.1)
+    return [(entry.outcome, entry) for entry in (served, rescued, failed, refused)]

@@ -15,7 +15,23 @@ from starlette.routing import Route
 from app.core.errors import GatewayError
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.middleware.panel_refusal import API, EARLIER, is_api
-from app.panel import live, login, openrouter_pages, overview, patterns, preferences
+from app.panel import (
+    account,
+    client_detail,
+    client_edit,
+    clients,
+    clients_new,
+    live,
+    login,
+    oidc,
+    openrouter_pages,
+    overview,
+    passkeys,
+    patterns,
+    people,
+    preferences,
+    tokens,
+)
 from app.panel.api import (
     audit,
     client_keys,
@@ -46,6 +62,15 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     preferences.router,
     openrouter_pages.router,
     login.router,
+    account.router,
+    passkeys.router,
+    people.router,
+    tokens.router,
+    oidc.router,
+    clients_new.router,
+    client_edit.router,
+    clients.router,
+    client_detail.router,
     openrouter_keys.router,
     client_keys.router,
     groups.router,

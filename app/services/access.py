@@ -55,7 +55,7 @@ class PanelAccess:
         timeouts = Timeouts(settings.session_idle_s, settings.session_max_s)
         self.sessions = Sessions(redis, audit, clock, timeouts)
         self.factor = SecondFactor(redis, self.accounts, ring, clock)
-        self.passkeys = Passkeys(redis, self.accounts, clock)
+        self.passkeys = Passkeys(redis, self.accounts, clock, derive(root, "passkeys"))
         self.tokens = AdminTokens(redis, tokens, people, clock)
         self.oidc = Oidc(settings, redis, self.accounts, clock) if settings.oidc_issuer else None
         self.provider = settings.oidc_name if settings.oidc_issuer else ""

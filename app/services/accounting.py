@@ -42,7 +42,14 @@ class Accounting:
     """One for each worker. `groups` gives them as they are now."""
 
     def __init__(
-        self, books: Books, limits: Limits, prices: Prices, clock: Clock, groups: Groups, bodies: Bodies
+        self,
+        books: Books,
+        limits: Limits,
+        prices: Prices,
+        clock: Clock,
+        groups: Groups,
+        bodies: Bodies,
+        seen: Callable[[str, float], None] = lambda _client, _at_s: None,
     ) -> None:
         self._books = books
         self._limits = limits
@@ -51,6 +58,7 @@ class Accounting:
         self._groups = groups
         self._terms = TermsBook()
         self._bodies = bodies
+        self._seen = seen
 
     def terms_of(self, client: ClientKey) -> ClientTerms:
         """As they are now."""
@@ -139,6 +147,7 @@ class Accounting:
     def settle(self, call: Call, bytes_out: int) -> None:
         """Closes the call, whatever became of it. Once."""
         usage = call.usage or _NO_USAGE
+        self._seen(call.client.id, call.at_s)
         if usage.output_tokens and usage.cost_nano is not None:
             self._prices.learn(call.ask.model, usage.output_tokens, usage.cost_nano)
         if call.kept is not None:

@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 ACCOUNT_FREE: Final = 5
 ADDRESS_FREE: Final = 20
 CODE_FREE: Final = 5
+PROVIDER_FREE: Final = 30
 _SHORTEST_S: Final = 5
 _LONGEST_S: Final = 900
-_KEPT_S: Final = 86_400
+# Forgotten after two hours without a try: that is no faster than the longest wait, and a flood of names goes by itself.
+_KEPT_S: Final = 7200
 _HOUR_S: Final = 3600
 _FIRST_NOTED: Final = 5
 _DEVICE: Final = re.compile(r"([A-Za-z0-9_-]{22})\.([0-9a-f]{64})")
@@ -69,6 +71,16 @@ class LoginGuard:
     async def begin_code(self, account: str) -> Try:
         """For the second factor of somebody whose password was right. Raises MustWait."""
         return await self._begin({self._subject("code", account): CODE_FREE})
+
+    async def begin_provider(self, address: str) -> Try:
+        """For somebody who goes to a provider: each is remembered for a while, so not all of them may be of one
+        address. Raises MustWait.
+        """
+        return await self._begin({self._subject("provider", _network(address)): PROVIDER_FREE})
+
+    async def came_back(self, address: str) -> None:
+        """From a provider, who vouches for them."""
+        await self.passed(Try((self._subject("provider", _network(address)),), 0))
 
     async def _begin(self, free: dict[str, int]) -> Try:
         words = [int(self._clock.wall_s()), _SHORTEST_S, _LONGEST_S, _KEPT_S, *free.values()]

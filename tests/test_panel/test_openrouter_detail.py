@@ -37,7 +37,7 @@ def test_a_key_at_work(keys_world: KeysWorld, open_page: OpenPage) -> None:
     page = open_page(world, key.path)
     assert page.get_by_role("img", name="Calls of at work in the last 24 hours").is_visible()
     assert page.locator(".minutes rect title").count() >= 1
-    assert page.get_by_role("img", name="Time to the first token by the hour").is_visible()
+    assert page.get_by_role("img", name="How long calls took, by the hour").is_visible()
     timeline = page.locator(".timeline")
     assert "update" in timeline.inner_text()
     assert "changed <i>" in timeline.inner_text()
@@ -59,7 +59,7 @@ def test_marks_are_told_with_their_end(keys_world: KeysWorld) -> None:
     key = keys_world.add("marked")
     keys_world.post(f"{key.path}/cool", minutes="90")
     page = keys_world.get(key.path)
-    assert "this key rests: by hand, until in" in page
+    assert "This key rests: by hand, until in" in page
     assert f'action="{key.path}/clear"' in page
     assert "Bring back now" in page
 

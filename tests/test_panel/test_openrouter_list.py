@@ -13,14 +13,12 @@ from app.panel.openrouter_list import csv_of
 from app.panel.openrouter_rows import PAGE_SIZE, rows
 from app.services.key_picture import key_pictures
 from tests.test_panel.conftest import OpenPage, PanelWorld
-from tests.test_panel.keys_world import PAGES, XSS, KeysWorld, keys_world, running_world
+from tests.test_panel.keys_world import PAGES, XSS, KeysWorld, keys_world, running_world, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 __all__ = ["keys_world"]
-
-WORK = "POST /admin/openrouter-keys"
 
 
 def row_of(page: str, key_id: str) -> str:
@@ -71,12 +69,12 @@ def test_filters_search_and_order(keys_world: KeysWorld) -> None:
 
 def test_what_is_shown_goes_out_as_csv(keys_world: KeysWorld) -> None:
     """The rows of the filter, without a secret, without a formula."""
-    key = keys_world.add("=HYPERLINK(1)", fields={"tags": "export", "note": "+danger, \"quoted\""}, limit=2.5)
+    key = keys_world.add("=HYPERLINK(1)", fields={"tags": "export", "note": '+danger, "quoted"'}, limit=2.5)
     answer = keys_world.http.get(f"{PAGES}/export?tag=export")
     assert answer.headers["content-type"].startswith("text/csv")
     assert "attachment" in answer.headers["content-disposition"]
     (row,) = csv.DictReader(io.StringIO(answer.text))
-    assert (row["id"], row["label"], row["note"]) == (key.id, "'=HYPERLINK(1)", "'+danger, \"quoted\"")
+    assert (row["id"], row["label"], row["note"]) == (key.id, "'=HYPERLINK(1)", '\'+danger, "quoted"')
     assert (row["limit_usd"], row["left_usd"], row["state"]) == ("2.5", "2.5", "ready")
     assert key.secret not in answer.text
 
@@ -85,7 +83,9 @@ def test_what_is_shown_goes_out_as_csv(keys_world: KeysWorld) -> None:
 def test_formulas_are_defused(text: str) -> None:
     """Whatever a spreadsheet would run; a plain number stays one."""
     key = OpenRouterKey(id="a" * 64, sealed="", masked="m", label=text, kind=KeyKind.INFERENCE)
-    (row,) = csv.DictReader(io.StringIO(csv_of(rows({key.id: key}, key_pictures([key], {}, [], lambda _: (), 1), {}, {}))))
+    (row,) = csv.DictReader(
+        io.StringIO(csv_of(rows({key.id: key}, key_pictures([key], {}, [], lambda _: (), 1), {}, {})))
+    )
     assert row["label"] == f"'{text}"
     assert row["weight"] == "100"
 
@@ -121,8 +121,6 @@ def test_many_keys_stand_on_pages() -> None:
     with running_world() as world:
         secrets = world.simulator.new_keys(2 * PAGE_SIZE + 1, prefix="many")
         run = world.post(f"{PAGES}/import", keys="\n".join(secrets)).headers["location"]
-        from tests.gateway_process import wait_until
-
         wait_until(lambda: "Done:" in world.get(run), what="the import")
         first = world.get(PAGES)
         assert first.count("<tr data-open") == PAGE_SIZE
@@ -179,3 +177,20 @@ def test_without_a_script(keys_world: KeysWorld, open_page: OpenPage) -> None:
     page.wait_for_load_state()
     assert keys_world.record(key)["state"] == "disabled"
     assert page.get_by_text("is disabled; running calls end in peace").is_visible()
+
+
+def test_the_table_renews_itself(keys_world: KeysWorld, open_page: OpenPage) -> None:
+    """When the pool has changed; but not under somebody who has ticked a row."""
+    key = keys_world.add("renewed", fields={"tags": "renewed"})
+    page = open_page(keys_world, f"{PAGES}?tag=renewed")
+    row = page.locator(f"#key-{key.id[:16]}")
+    row.get_by_role("checkbox").check()
+    keys_world.post(f"{key.path}/disable")
+    tell = "document.body.dispatchEvent(new CustomEvent('pool'))"
+    page.evaluate(tell)
+    page.wait_for_timeout(300)
+    assert row.get_by_text("never used").is_visible()
+    row.get_by_role("checkbox").uncheck()
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate(tell)
+    row.locator(".st", has_text="disabled").wait_for(timeout=8000)

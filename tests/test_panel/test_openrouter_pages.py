@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import html
+
 import pytest
-from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app.models.people import Role
 from app.panel.access import ACCESS, needed
 from app.panel.openrouter_pages import router
+from tests.test_panel.keys_world import KeysWorld, keys_world
+
+__all__ = ["keys_world"]
 
 PATH = "/admin/openrouter-keys"
 
 
 def routes() -> list[tuple[str, str]]:
     """Methods and templates."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(router)
-    found = []
+    found: list[tuple[str, str]] = []
 
     def collect(some: object) -> None:
         for route in some.routes:  # type: ignore[attr-defined]
@@ -57,3 +60,25 @@ def test_every_route_has_a_role() -> None:
 def test_who_may_what(method: str, path: str, role: Role) -> None:
     """Money and the whole pool are the administrator's."""
     assert needed(method, path) is role
+
+
+def test_who_only_looks_sees_no_deed(keys_world: KeysWorld) -> None:
+    """And cannot do one by its address; figures and names are there."""
+    key = keys_world.add("looked at", fields={"tags": "looked"})
+    made = keys_world.post("/admin/people", name="onlooker", role="viewer").text
+    password = html.unescape(made.partition('class="secret"><code>')[2].partition("<")[0])
+    with contextlib.closing(keys_world.sign_in("onlooker", password)) as viewer:
+        page = viewer.get(f"{PATH}?tag=looked").text
+        detail = viewer.get(key.path).text
+        for text in (page, detail):
+            assert "looked at" in text
+            assert "Test now" not in text
+            assert 'id="bulk"' not in text
+            assert "Danger zone" not in text
+        assert viewer.get(f"{PATH}/rotation").status_code == 200
+        for deed in ("disable", "test", "cool", "edit", "delete", "replace", "revoke", "rotate", "cap", "undo"):
+            assert viewer.post(f"{key.path}/{deed}", data={"minutes": "5"}).status_code == 403, deed
+        for path in ("", "/bulk", "/import", "/strategy", "/rotation/create", "/rotation/settle"):
+            assert viewer.post(f"{PATH}{path}", data={"key": key.id}).status_code == 403, path
+    assert keys_world.record(key)["state"] == "enabled"
+    assert [deed for deed, _, _ in keys_world.deeds(key)] == ["add"]

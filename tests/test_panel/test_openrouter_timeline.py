@@ -7,6 +7,7 @@ import pytest
 from app.models.key_facts import KeyFacts
 from app.models.keys import KeyKind, OpenRouterKey
 from app.models.marks import MarkKind, Scope
+from app.panel import render
 from app.panel.openrouter_rows import KeyRow, rows
 from app.panel.openrouter_timeline import BY_HAND, MOST_EVENTS, Change, burn, changes_of, timeline
 from app.services.audit_chain import Deed
@@ -107,3 +108,17 @@ def test_no_line_from_too_little(left: int | None, count: int) -> None:
     """Without a limit, or from one probe."""
     samples = [Sample(NOW_S - 3600 + 60 * number, number) for number in range(count)]
     assert burn(row(left, samples), samples, NOW_S) is None
+
+
+@pytest.mark.parametrize("left", [40_000_000_000, 41_234_567_891, 12_345_678, 3])
+def test_the_line_is_drawn_in_dollars(left: int) -> None:
+    """Whatever the amounts: half of an odd one is money too."""
+    samples = [Sample(NOW_S - 3600, 0), Sample(NOW_S - 1800, left // 5), Sample(NOW_S, left // 3)]
+    found = burn(row(left, samples), samples, NOW_S)
+    assert found is not None
+    plots = render._environment("en").get_template("plots.html").make_module({"now_s": NOW_S})  # noqa: SLF001
+    drawn = plots.lines(
+        [("left", found.left, "ac"), ("then", found.projected, "soft dash")], "x", found.starts_s, "usd"
+    )  # type: ignore[attr-defined]
+    assert "<svg" in drawn
+    assert drawn.count("$") >= 2

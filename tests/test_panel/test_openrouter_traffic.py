@@ -7,18 +7,11 @@ import asyncio
 import pytest
 
 from app.models.ledger import Entry, TryMade
-from app.panel.openrouter_traffic import (
-    heat,
-    is_served,
-    latency,
-    quantile,
-    results,
-    traffic,
-    troubles_of,
-    with_traffic,
-)
+from app.panel.openrouter_rows import Trouble
+from app.panel.openrouter_traffic import is_served, latency, results, traffic, troubles_of, with_traffic
 from app.services.cells import Figures, Step
-from app.services.insight_plan import Answer, Dimension, Row
+from app.services.insight_plan import Answer, Quantiles, Spans
+from app.services.strips import Minute
 from tests.test_panel.keys_world import KeysWorld, keys_world, wait_until
 
 __all__ = ["keys_world"]
@@ -45,76 +38,57 @@ def test_what_counts_as_served(result: str, served: bool) -> None:
 
 
 def test_the_last_trouble_of_each_key() -> None:
-    """The newest first; how many 429s there were; keys without trouble are not named."""
+    """The newest first; keys without trouble are not named."""
     newest_first = [
         entry(NOW_S - 1, (A, "429 plain"), (B, "200"), outcome="rescued"),
-        entry(NOW_S - 5, (A, "502 bad_gateway"), (A, "429 plain"), outcome="failed"),
+        entry(NOW_S - 5, (A, "502 bad_gateway"), outcome="failed"),
         entry(NOW_S - 9, (B, "200")),
     ]
-    found = troubles_of(newest_first)
-    assert found.keys() == {A}
-    trouble, limited = found[A]
-    assert trouble is not None
-    assert (trouble.result, trouble.at_s, trouble.request_id, limited) == (
-        "429 plain", NOW_S - 1, f"r{NOW_S - 1:.0f}", 2,
+    assert troubles_of(newest_first) == {A: Trouble("429 plain", NOW_S - 1, f"r{NOW_S - 1:.0f}")}
+
+
+def test_minutes_become_cells() -> None:
+    """What failed here and was rescued elsewhere is told apart from what failed."""
+    minutes = [Minute(), Minute(served=3, rescued=1, failed=2, moved=4)]
+    found = traffic(minutes, {"429": 5, "429x": 1, "500": 7, "timeout": 9}, 60)
+    assert found.cells == [(0, 0, 0), (4, 4, 2)]
+    assert (found.requests, found.of_all, found.limited_today, found.trouble) == (6, 60, 6, None)
+
+
+def quantiles(ms: float) -> Quantiles:
+    return Quantiles(ms, 2 * ms, 3 * ms)
+
+
+def told(*series: Spans, spans: Spans) -> Answer:
+    """An answer by the hour."""
+    return Answer(
+        since_s=0, until_s=7200, step=Step.HOUR, by=(), starts_s=(0, 3600), total=Figures(), rows=(), series=(),
+        spans=spans, span_series=series,
     )  # fmt: skip
-
-
-def test_minutes_of_a_day() -> None:
-    """Each try stands in its minute; what is older than a day is left out."""
-    rows = heat(
-        [
-            entry(NOW_S, (A, "200")),
-            entry(NOW_S, (B, "429 plain"), (A, "200"), outcome="rescued"),
-            entry(NOW_S - 3600, (A, "500 x"), (B, "200"), outcome="rescued"),
-            entry(NOW_S - 3600 * 25, (A, "200")),
-        ],
-        A,
-        NOW_S,
-    )
-    assert (len(rows), {len(row) for row in rows}) == (24, {60})
-    assert rows[23][30] == (1, 1, 0)
-    assert rows[22][30] == (0, 0, 1)
-    assert sum(cell is not None for row in rows for cell in row) == 2
 
 
 def test_latency_by_the_hour() -> None:
-    """Of the calls that the key served; the first token where there is one."""
-    calls = [entry(NOW_S, (A, "200"), ms=float(ms)) for ms in range(1, 101)]
-    calls += [entry(NOW_S - 3600, (A, "200"), ms=900.0, first_token_ms=70.0)]
-    calls += [entry(NOW_S - 7200, (A, "500"), outcome="failed"), entry(NOW_S - 7200, (B, "200"))]
-    found = latency(calls, A, NOW_S)
-    assert found.known
-    assert (found.p50_ms[23], found.p95_ms[23]) == (51.0, 96.0)
-    assert found.p50_ms[22] == 70.0
-    assert found.p50_ms[:22] == (None,) * 22
-    assert found.starts_s[23] == NOW_S - 1800
-    assert not latency([], A, NOW_S).known
+    """Of the first token; a gap where nothing was measured."""
+    day = Spans(first_token=quantiles(50), duration=quantiles(900))
+    found = latency(told(Spans(), Spans(first_token=quantiles(40)), spans=day))
+    assert (found.p50_ms, found.p95_ms) == ((None, 40), (None, 80))
+    assert (found.of_day, found.whole, found.known, found.starts_s) == (quantiles(50), False, True, (0, 3600))
 
 
-def test_quantiles() -> None:
-    """Of few values too."""
-    assert quantile([], 0.5) is None
-    assert quantile([7.0], 0.95) == 7.0
-    assert quantile([1.0, 2.0], 0.5) == 2.0
+def test_latency_without_a_stream() -> None:
+    """Then it is told how long answers took."""
+    day = Spans(duration=quantiles(900))
+    found = latency(told(Spans(duration=quantiles(800)), Spans(), spans=day))
+    assert (found.p50_ms, found.of_day, found.whole) == ((800, None), quantiles(900), True)
+    assert not latency(told(Spans(), Spans(), spans=Spans())).known
 
 
 def test_results_of_tries() -> None:
-    """Those on this key, the most frequent first."""
-    calls = [entry(1, (A, "429 plain"), (B, "200")), entry(2, (A, "200")), entry(3, (A, "200"))]
-    assert results(calls, A) == [("200", 2), ("429 plain", 1)]
-
-
-def test_sums_as_cells() -> None:
-    """One for each minute."""
-    told = Answer(
-        since_s=0, until_s=120, step=Step.MINUTE, by=(Dimension.KEY,), starts_s=(0, 60), total=Figures(served=3),
-        rows=(Row(values=("aa",), figures=Figures(served=2, failed=1), series=(Figures(served=2), Figures(failed=1))),),
-        series=(),
+    """What went well first, then the most frequent trouble."""
+    assert results(Figures(served=4, rescued=1, left=1, failed=9), {"500": 1, "429": 3}) == (
+        ("2xx", 6), ("429", 3), ("500", 1),
     )  # fmt: skip
-    found = traffic(told, 30)
-    assert found.keys() == {"aa"}
-    assert (found["aa"].cells, found["aa"].requests, found["aa"].of_all) == ([(2, 0, 0), (0, 0, 1)], 3, 30)
+    assert results(Figures(), {}) == ()
 
 
 def test_real_calls_are_found(keys_world: KeysWorld) -> None:

@@ -45,5 +45,5 @@ def test_every_plot_has_words(panel_world: PanelWorld, open_page: OpenPage) -> N
     """For those who do not see it: a picture has a name, or says nothing that stands beside it."""
     page = open_page(panel_world, "/admin/_patterns")
     for plot in page.locator("main svg").all():
-        named = (plot.get_attribute("role") == "img" and plot.get_attribute("aria-label")) or ""
+        named = (plot.get_attribute("role") in ("img", "group") and plot.get_attribute("aria-label")) or ""
         assert named or plot.get_attribute("aria-hidden") == "true"

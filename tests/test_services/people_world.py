@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.clock import SystemClock
 from app.core.config import Settings
-from app.core.redis import RedisManager
+from app.core.redis import RedisManager, RedisOptions
 from app.core.security import KeyRing
 from app.models.accounts import Account
 from app.models.people import Role
@@ -19,7 +20,6 @@ from app.services.audit_chain import Deed
 from app.services.sessions import Live, digest_of
 from app.services.sign_in import SignedIn, Where
 from tests.redis_server import RedisServer
-from tests.test_services.conftest import manager
 
 PASSWORD = "canary-of-the-admin-8Kx"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -97,7 +97,10 @@ async def people(
         **settings,
     )  # type: ignore[call-arg, arg-type]
     clock = HandClock()
-    async with manager(server) as redis, AsyncExitStack() as stack:
+    redis = RedisManager(RedisOptions(url=server.url, timeout_s=2.0), SystemClock())
+    async with AsyncExitStack() as stack:
+        await redis.connect()
+        stack.push_async_callback(redis.close)
         access = PanelAccess(given, redis, KeyRing({1: bytes(32)}), clock)
         await access.start(stack)
         yield People(redis, access, clock, server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,32 @@ async def test_a_challenge_is_good_once_for_its_purpose(redis_server: RedisServe
             await passkeys.recognise(SITE, "login", answer)
         with pytest.raises(PasskeyRefused):
             await passkeys.recognise(SITE, "confirm admin", key.answer(await passkeys.ask(SITE, "login")))
+        for made_up in ("AAAA", "A" * 43, "A" * 86):
+            with pytest.raises(PasskeyRefused):
+                await passkeys.recognise(SITE, "login", key.answer({"challenge": made_up, "rpId": SITE.id}))
+        late = key.answer(await passkeys.ask(SITE, "login"))
+        world.clock.now_s += 300
         with pytest.raises(PasskeyRefused):
-            await passkeys.recognise(SITE, "login", key.answer({"challenge": "AAAA", "rpId": SITE.id}))
+            await passkeys.recognise(SITE, "login", late)
+
+
+async def test_asking_fills_nothing(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Anybody may ask, as often as they like."""
+    async with people(redis_server, tmp_path) as world:
+        before = await world.redis.command("DBSIZE")
+        for _ in range(20):
+            await world.access.passkeys.ask(SITE, "login")
+        assert await world.redis.command("DBSIZE") == before
+
+
+async def test_the_same_answer_at_the_same_moment(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Is taken once."""
+    async with people(redis_server, tmp_path) as world:
+        key, passkeys = await added(world), world.access.passkeys
+        answer = key.answer(await passkeys.ask(SITE, "login"))
+        tries = (passkeys.recognise(SITE, "login", answer) for _ in range(5))
+        found = await asyncio.gather(*tries, return_exceptions=True)
+        assert sum(not isinstance(one, PasskeyRefused) for one in found) == 1
 
 
 @pytest.mark.parametrize("fault", ["origin", "site", "unverified", "stranger", "signature", "copy"])
