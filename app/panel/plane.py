@@ -32,6 +32,7 @@ from app.panel import (
     preferences,
     tokens,
 )
+from app.panel import groups as group_pages
 from app.panel.api import (
     audit,
     client_keys,
@@ -71,6 +72,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     client_edit.router,
     clients.router,
     client_detail.router,
+    group_pages.router,
     openrouter_keys.router,
     client_keys.router,
     groups.router,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import urlencode
 
 import pytest
@@ -14,6 +13,7 @@ from app.core.errors import GatewayError
 from app.models.keys import OpenRouterKey
 from app.panel.openrouter_forms import FIELDS, MOST_BYTES, Form, nano, read, read_form, typed, typed_of, whole
 from app.services.key_fields import changed
+from tests.test_panel.apart import apart
 
 RECORD = OpenRouterKey(
     id="0" * 64, sealed="", masked="sk-or-v1-…", label="prod", note="safe", tags=("a", "b"), weight=50, tier=2,
@@ -130,9 +130,9 @@ FORM = "application/x-www-form-urlencoded; charset=UTF-8"
 
 def test_a_form_is_read_from_the_wire() -> None:
     """Also an empty one, whatever it calls itself."""
-    found = asyncio.run(read_form(request_of(urlencode([("a", "1 &ü"), ("b", "")]).encode(), FORM)))
+    found = apart(lambda: read_form(request_of(urlencode([("a", "1 &ü"), ("b", "")]).encode(), FORM)))
     assert (found.get("a"), found.has("b"), found.get("c")) == ("1 &ü", True, "")
-    assert not asyncio.run(read_form(request_of(b"", None))).has("a")
+    assert not apart(lambda: read_form(request_of(b"", None))).has("a")
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_a_form_is_read_from_the_wire() -> None:
 def test_what_is_no_form_is_refused(body: bytes, content_type: str | None, status: int) -> None:
     """And one that is too large is not read to its end."""
     with pytest.raises(GatewayError) as caught:
-        asyncio.run(read_form(request_of(body, content_type)))
+        apart(lambda: read_form(request_of(body, content_type)))
     assert caught.value.status == status

@@ -113,7 +113,7 @@ def test_keys_of_one_account_are_told() -> None:
     with running_world() as world:
         for number in range(3):
             world.add(f"shared {number}")
-        assert "3 keys, 1 account" in world.get(PAGES)
+        wait_until(lambda: "3 keys, 1 account" in world.get(PAGES), what="what probes have learnt")
 
 
 def test_many_keys_stand_on_pages() -> None:

@@ -116,9 +116,8 @@ def test_the_line_is_drawn_in_dollars(left: int) -> None:
     samples = [Sample(NOW_S - 3600, 0), Sample(NOW_S - 1800, left // 5), Sample(NOW_S, left // 3)]
     found = burn(row(left, samples), samples, NOW_S)
     assert found is not None
-    plots = render._environment("en").get_template("plots.html").make_module({"now_s": NOW_S})  # noqa: SLF001
-    drawn = plots.lines(
-        [("left", found.left, "ac"), ("then", found.projected, "soft dash")], "x", found.starts_s, "usd"
-    )  # type: ignore[attr-defined]
+    plots = render._environment("en").get_template("plots.html").make_module({"now_s": NOW_S})
+    series = [("left", found.left, "ac"), ("then", found.projected, "soft dash")]
+    drawn = plots.lines(series, "x", found.starts_s, "usd")  # type: ignore[attr-defined]
     assert "<svg" in drawn
     assert drawn.count("$") >= 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from app.models.ledger import Entry, TryMade
@@ -12,6 +10,7 @@ from app.panel.openrouter_traffic import is_served, latency, results, traffic, t
 from app.services.cells import Figures, Step
 from app.services.insight_plan import Answer, Quantiles, Spans
 from app.services.strips import Minute
+from tests.test_panel.apart import apart
 from tests.test_panel.keys_world import KeysWorld, keys_world, wait_until
 
 __all__ = ["keys_world"]
@@ -114,4 +113,4 @@ def test_real_calls_are_found(keys_world: KeysWorld) -> None:
 
 def test_no_rows_ask_nothing() -> None:
     """An empty page costs no question."""
-    assert asyncio.run(with_traffic(None, [])) == []  # type: ignore[arg-type]
+    assert apart(lambda: with_traffic(None, [])) == []  # type: ignore[arg-type]

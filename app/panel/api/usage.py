@@ -29,7 +29,9 @@ async def get_usage(
     by: Annotated[str, Query(max_length=100, description=f"Up to three of {', '.join(Dimension)}, by commas.")] = "",
     step: Step | None = None,
     top: Annotated[int, Query(ge=1, le=1000, description="Most rows; what is left is one row `other`.")] = 10,
-    order: Annotated[str, Query(pattern=f"^({'|'.join(_ORDERS)})$", description="What makes a row one of the first.")] = "cost",
+    order: Annotated[
+        str, Query(pattern=f"^({'|'.join(_ORDERS)})$", description="What makes a row one of the first.")
+    ] = "cost",
     compare: Annotated[bool, Query(description="Beside the period of the same length before.")] = False,
     client: Values = None,
     group: Values = None,
