@@ -17,6 +17,7 @@ from app.core.redis import RedisReplyError, RedisUnavailable
 from app.middleware.panel_refusal import API, EARLIER, is_api
 from app.panel import (
     account,
+    calls,
     client_detail,
     client_edit,
     clients,
@@ -73,6 +74,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     clients.router,
     client_detail.router,
     group_pages.router,
+    calls.router,
     openrouter_keys.router,
     client_keys.router,
     groups.router,
