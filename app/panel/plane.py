@@ -17,6 +17,7 @@ from app.core.redis import RedisReplyError, RedisUnavailable
 from app.middleware.panel_refusal import API, EARLIER, is_api
 from app.panel import (
     account,
+    audit_page,
     calls,
     client_detail,
     client_edit,
@@ -34,6 +35,7 @@ from app.panel import (
     tokens,
 )
 from app.panel import groups as group_pages
+from app.panel import usage as usage_page
 from app.panel.api import (
     audit,
     client_keys,
@@ -75,6 +77,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     client_detail.router,
     group_pages.router,
     calls.router,
+    usage_page.router,
+    audit_page.router,
     openrouter_keys.router,
     client_keys.router,
     groups.router,
