@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from app.books_parts import BooksParts
 from app.core.clock import SystemClock
@@ -35,6 +35,7 @@ from app.services.fetch import Fetcher
 from app.services.health import Health, keys_by_state, redis_ms
 from app.services.judge import Policies
 from app.services.key_manager import KeyManager, KeyRefused
+from app.services.live_settings import value_of
 from app.services.log_store import LogStore
 from app.services.outliers import Outliers
 from app.services.owners import Owners
@@ -43,6 +44,8 @@ from app.services.proxy import Proxy, Rules
 from app.services.relay import Relay
 from app.services.rescue import Bounds
 from app.services.rotation import RotationManager
+from app.services.switches import Switch
+from app.services.vitals import Vitals
 from app.transport import Origin, Timeouts, Upstream, tls_context
 
 log = logging.getLogger(__name__)
@@ -119,17 +122,12 @@ class Gateway:
             owners,
             books.accounting,
             self.clock,
-            rescue_rules(settings),
+            rescue_rules(settings, Bounds(settings.max_attempts, settings.rescue_deadline_s), settings.retry_share),
             self.outliers,
         )
         self._stack.push_async_callback(_flush, owners)
-        self.logs = LogStore(redis, tasks, self.clock)
-        self.logs.start()
-        self._stack.callback(self.logs.stop)
-        self.access = PanelAccess(settings, redis, self._ring, self.clock)
-        await self.access.start(self._stack)
-        if self._keys is not None and parts.rotation is not None:
-            self.panel = self._panel_context(redis, parts, books, self._keys, parts.rotation)
+        self._follow_switches(parts, books)
+        await self._start_panel(redis, parts, books, tasks)
         # What lives as long as the process need not be looked through at every collection, least of all 100,000 keys.
         gc.collect()
         gc.freeze()
@@ -137,6 +135,32 @@ class Gateway:
         tasks.spawn(upstream.warm(settings.upstream_warm_connections), "transport: warm connections")
         log.info("gateway is ready", extra={"port": settings.port, "openrouter_keys": len(self.pool)})
         self._say_what_is_next()
+
+    async def _start_panel(self, redis: RedisManager, parts: PoolParts, books: BooksParts, tasks: TaskSet) -> None:
+        self.vitals = Vitals(redis, tasks, self.clock)
+        self.vitals.start()
+        self.logs = LogStore(redis, tasks, self.clock)
+        self.logs.start()
+        self._stack.callback(self.logs.stop)
+        self.access = PanelAccess(self.settings, redis, self._ring, self.clock)
+        await self.access.start(self._stack)
+        if self._keys is not None and parts.rotation is not None:
+            self.panel = self._panel_context(redis, parts, books, self._keys, parts.rotation)
+
+    def _follow_switches(self, parts: PoolParts, books: BooksParts) -> None:
+        """What people change while the gateway runs holds in every worker within a second."""
+
+        def take() -> None:
+            def now(switch: Switch) -> Any:
+                return value_of(self.settings, parts.switches.get, switch)
+
+            bounds = Bounds(now(Switch.MAX_ATTEMPTS), now(Switch.RESCUE_DEADLINE))
+            self.proxy.follow(rescue_rules(self.settings, bounds, now(Switch.RETRY_SHARE)))
+            books.ledger.keep(most=now(Switch.LEDGER_ENTRIES), days=now(Switch.LEDGER_DAYS))
+            books.bodies.keep_for(now(Switch.KEEP_BODIES))
+
+        take()
+        parts.switches.subscribe(take)
 
     async def _start_redis(self) -> RedisManager:
         options = redis_options(self.settings)
@@ -262,6 +286,7 @@ class Gateway:
             insight=books.insight,
             ledger=books.ledger,
             logs=self.logs,
+            vitals=self.vitals,
             last_use=books.last_use,
             bodies=books.bodies,
             alerts=books.alerts,
@@ -296,13 +321,9 @@ class Gateway:
         log.info("gateway has stopped")
 
 
-def rescue_rules(settings: Settings) -> Rules:
+def rescue_rules(settings: Settings, bounds: Bounds, retry_share: float) -> Rules:
     """What the operator has set for rescuing calls."""
-    return Rules(
-        Bounds(settings.max_attempts, settings.rescue_deadline_s),
-        Policies(**dict.fromkeys(settings.move_account_on, True)),
-        settings.retry_share,
-    )
+    return Rules(bounds, Policies(**dict.fromkeys(settings.move_account_on, True)), retry_share)
 
 
 async def _flush(owners: Owners) -> None:

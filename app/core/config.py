@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     admin_password: SecretStr = Field(
         SecretStr(""), description="Password of the first administrator. Empty: generated at the first start."
     )
+    playground: bool = Field(True, description="A page of the panel where people try models out.")
     session_idle_s: Seconds = Field(1800, description="A session of the panel ends when it is unused for so long.")
     session_max_s: float = Field(
         43_200, gt=0, le=2_592_000, allow_inf_nan=False, description="Longest life of a session of the panel."
@@ -364,15 +365,26 @@ def _stranger(name: str, known: set[str]) -> str:
     return f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else ".")
 
 
+def setting_groups() -> list[tuple[str, list[str]]]:
+    """The titles of the table, each with the names below it."""
+    titles = {first: title for title, first in _GROUPS.items()}
+    found: list[tuple[str, list[str]]] = []
+    for name in Settings.model_fields:
+        if name in titles:
+            found.append((titles[name], []))
+        found[-1][1].append(name)
+    return found
+
+
 def env_example() -> str:
     """The text of `.env.example`."""
     lines = ["# Every setting of the gateway with its default. Copy this file to .env and change what you need.",
              "# Made by: python -m app.core.config > .env.example"]  # fmt: skip
-    titles = {first: title for title, first in _GROUPS.items()}
-    for name, field in Settings.model_fields.items():
-        if name in titles:
-            lines += ["", f"# --- {titles[name]} ---"]
-        lines += ["", f"# {field.description}", f"#{name.upper()}={_example_value(name, field.default)}"]
+    for title, names in setting_groups():
+        lines += ["", f"# --- {title} ---"]
+        for name in names:
+            field = Settings.model_fields[name]
+            lines += ["", f"# {field.description}", f"#{name.upper()}={_example_value(name, field.default)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -34,6 +34,7 @@ from app.services.rotation import RotationManager
 from app.services.switches import Switches
 from app.services.tally import Tally
 from app.services.upstream_api import KeyProbe
+from app.services.vitals import Vitals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class PanelContext:
     insight: Insight
     ledger: Ledger
     logs: LogStore
+    vitals: Vitals
     last_use: LastUse
     bodies: Bodies
     alerts: Alerts

@@ -32,6 +32,7 @@ from app.panel import (
     patterns,
     people,
     preferences,
+    settings_page,
     tokens,
 )
 from app.panel import groups as group_pages
@@ -79,6 +80,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     calls.router,
     usage_page.router,
     audit_page.router,
+    settings_page.router,
     openrouter_keys.router,
     client_keys.router,
     groups.router,

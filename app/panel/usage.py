@@ -1,4 +1,5 @@
-"""The page of usage: figures, one large plot, four breakdowns. Everything filters everything; the address holds it all."""
+"""The page of usage: figures, one large plot, four breakdowns. Everything filters everything; the address holds it."""
+
 from __future__ import annotations
 
 import asyncio

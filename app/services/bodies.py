@@ -50,6 +50,10 @@ class Bodies:
         self._writing = False
         self.dropped = 0
 
+    def keep_for(self, hours: float) -> None:
+        """What is kept from now on."""
+        self._kept_s = max(1, int(hours * 3600))
+
     def keep(self, request_id: str, asked: bytes, answered: bytes) -> None:
         """Keeps them within moments, unless too many wait already."""
         if len(self._waiting) >= _MOST_WAITING:

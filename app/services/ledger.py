@@ -75,6 +75,10 @@ class Ledger:
         self._days = days
         self._name = redis.keys.books(*STREAM)
 
+    def keep(self, *, most: int, days: int) -> None:
+        """From the next trimming on."""
+        self._most, self._days = most, days
+
     def start(self) -> None:
         self._tasks.spawn(self._keep_trimming(), "ledger: forget the oldest")
 

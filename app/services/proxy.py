@@ -86,6 +86,11 @@ class Proxy:
         self._outliers = outliers
         self._budget = RetryBudget(rules.retry_share)
 
+    def follow(self, rules: Rules) -> None:
+        """From the next call on."""
+        self._rules = rules
+        self._budget.share = rules.retry_share
+
     async def serve(self, call: Call, caller: Caller) -> None:
         """Runs one call to its end. Raises GatewayError while nothing has been answered yet."""
         self._accounting.open(call)

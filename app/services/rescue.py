@@ -20,20 +20,20 @@ class RetryBudget:
     PER_S = 1.0
     AT_FIRST = 10.0
 
-    __slots__ = ("_at_s", "_share", "_tokens")
+    __slots__ = ("_at_s", "_tokens", "share")
 
     def __init__(self, share: float) -> None:
-        self._share = share
+        self.share = share
         self._tokens = self.AT_FIRST if share > 0 else 0.0
         self._at_s = 0.0
 
     def add(self) -> None:
         """A call has begun."""
-        self._tokens = min(self.MOST, self._tokens + self._share)
+        self._tokens = min(self.MOST, self._tokens + self.share)
 
     def take(self, now_s: float) -> bool:
         """Pays for one further try, if there is enough."""
-        if self._share <= 0:
+        if self.share <= 0:
             return False
         if self._at_s:
             self._tokens = min(self.MOST, self._tokens + (now_s - self._at_s) * self.PER_S)

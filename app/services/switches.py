@@ -25,9 +25,16 @@ _ANY_STORE: Final = ""
 
 
 class Switch(StrEnum):
-    """What can be switched."""
+    """What can be switched, by the names of the settings."""
 
     STRATEGY = "pool_strategy"
+    MAX_ATTEMPTS = "max_attempts"
+    RESCUE_DEADLINE = "rescue_deadline_s"
+    RETRY_SHARE = "retry_share"
+    LEDGER_ENTRIES = "ledger_entries"
+    LEDGER_DAYS = "ledger_days"
+    KEEP_BODIES = "keep_bodies_h"
+    PLAYGROUND = "playground"
 
 
 class Switches:
