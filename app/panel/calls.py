@@ -15,6 +15,7 @@ from app.models.ledger import Entry
 from app.panel.call_story import TONES, chain, cost_kind, story
 from app.panel.context import Context, PanelContext, SignedIn
 from app.panel.entry import Access, ask_again
+from app.panel.playground_call import PANEL_ID
 from app.panel.problems import Problem
 from app.panel.render import page, say
 from app.services.audit_chain import Deed
@@ -93,7 +94,8 @@ def names_of(ctx: PanelContext) -> dict[str, str]:
     """What people call the clients, groups and keys that stand in the ledger."""
     clients = {one.id: one.name for one in ctx.keys.client_keys.values()}
     groups = {one.id: one.name for one in ctx.keys.groups.values()}
-    return clients | groups | {one.id: one.label or one.masked for one in ctx.keys.openrouter_keys.values()}
+    keys = {one.id: one.label or one.masked for one in ctx.keys.openrouter_keys.values()}
+    return {PANEL_ID: "Playground"} | clients | groups | keys
 
 
 @router.get(PATH)
