@@ -71,8 +71,8 @@ def wanted_of(query: Mapping[str, str], now_s: float, client_id: Resolve) -> Wan
     said = {
         name: text[:_LONGEST] for name in (*FIELDS, *_TIMES) if (text := query.get(name, "").replace("\0", "").strip())
     }
-    numbers = {name: _number(said[name]) for name in _NUMBERS if name in said}
-    errors = [name for name, value in numbers.items() if value is None]
+    numbers: dict[str, float | None] = {name: _number(said[name]) for name in _NUMBERS if name in said}
+    errors: list[str] = [name for name, value in numbers.items() if value is None]
     since_s, until_s = _period(said, numbers, now_s, errors)
     if said.get("outcome", "served") not in list(Outcome):
         errors.append("outcome")

@@ -85,8 +85,8 @@ def story(entry: Entry, names: Mapping[str, str]) -> Story:
             first = entry.tries[0]
             return Story(_("Failed: %(first)s %(why)s."), {"first": _name(first.key_id, names)}, why(first))
         case _:
-            values = {"tries": tried, "first": _name(entry.tries[-1].key_id, names)}
-            return Story(_("Failed after %(tries)s tries; the last, %(first)s, %(why)s."), values, why(entry.tries[-1]))
+            last = {"tries": tried, "first": _name(entry.tries[-1].key_id, names)}
+            return Story(_("Failed after %(tries)s tries; the last, %(first)s, %(why)s."), last, why(entry.tries[-1]))
 
 
 def _served(entry: Entry, names: Mapping[str, str]) -> Story:
@@ -94,7 +94,7 @@ def _served(entry: Entry, names: Mapping[str, str]) -> Story:
     before = entry.tries[:-1]
     if not before:
         return Story(_("Served by %(key)s at the first try."), served)
-    values = {**served, "first": _name(before[0].key_id, names)}
+    values: dict[str, object] = {**served, "first": _name(before[0].key_id, names)}
     if len(before) == 1:
         if before[0].key_id == entry.tries[-1].key_id:
             return Story(_("Served by %(key)s at the second try; at the first it %(why)s."), served, why(before[0]))
@@ -108,7 +108,7 @@ def _served(entry: Entry, names: Mapping[str, str]) -> Story:
 
 def why(one: TryMade) -> str:
     """What was wrong with a try, as the end of a sentence that begins with the key's name."""
-    code, _, reason = one.result.partition(" ")
+    code, reason = (one.result.split(" ", 1) + [""])[:2]
     if known := _REASONS.get(reason):
         return known
     if known := _CODES.get(code):
