@@ -133,7 +133,8 @@ class Gateway:
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         tasks.spawn(upstream.warm(settings.upstream_warm_connections), "transport: warm connections")
-        log.info("gateway is ready", extra={"port": settings.port, "openrouter_keys": len(self.pool)})
+        panel = f"{settings.public_url.rstrip('/') or f'http://localhost:{settings.port}'}/admin"
+        log.info("gateway is ready", extra={"panel": panel, "openrouter_keys": len(self.pool)})
         self._say_what_is_next()
 
     async def _start_panel(self, redis: RedisManager, parts: PoolParts, books: BooksParts, tasks: TaskSet) -> None:

@@ -106,6 +106,7 @@ def ask(base: str, key: str, model: str, *, stream: bool) -> str:
 
 
 async def play(port: int) -> None:
+    password = secrets.token_urlsafe(9)
     pool = [f"sk-or-v1-{secrets.token_hex(32)}" for _ in range(3)]
     simulator = Simulator(SimSettings())  # at the pace of people
     for number, key in enumerate(pool):
@@ -121,12 +122,14 @@ async def play(port: int) -> None:
                 "OPENROUTER_BASE_URL": f"{upstream}/api/v1",
                 "OPENROUTER_API_KEYS": ",".join(pool),
                 "LOG_FORMAT": "json",
+                "ADMIN_USERNAME": "admin",
+                "ADMIN_PASSWORD": password,
             }
             say(f"simulated OpenRouter   {upstream}    (its controls: {upstream}/_sim)")
             async with gateway(env, Path(folder) / "gateway.log") as process:
                 clients = {name: await make_client(name, env) for name in CLIENTS}
                 await traffic(f"http://127.0.0.1:{port}", list(clients.values()))
-                tell(f"http://localhost:{port}", upstream, clients, pool, Path(folder) / "gateway.log")
+                tell(f"http://localhost:{port}", upstream, clients, pool, Path(folder) / "gateway.log", password)
                 await until_stopped(process)
     finally:
         await simulator.stop()
@@ -140,10 +143,11 @@ async def traffic(base: str, keys: list[str]) -> None:
         say(f"  call {number + 1:2}/12  {model:32} {ended}")
 
 
-def tell(base: str, upstream: str, clients: dict[str, str], pool: list[str], log: Path) -> None:
+def tell(base: str, upstream: str, clients: dict[str, str], pool: list[str], log: Path, password: str) -> None:
     client = next(iter(clients.values()))
     say()
     say(f"gateway                {base}    (health: {base}/health, log: {log})")
+    say(f"panel                  {base}/admin    (name: admin, password: {password})")
     for name, key in clients.items():
         say(f"client key {name:11} {key}")
     say()

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.clock import Clock
 from app.core.redis import RedisReplyError, RedisUnavailable
-from app.middleware.cookies import SESSION, drop_cookie
+from app.middleware.cookies import SESSION, drop_cookie, header
 from app.middleware.panel_refusal import NO_REDIS, Show, plain_answer, refuse
 from app.services.session_rules import End, timed_out, touch_due
 from app.services.sessions import Live, Sessions
@@ -29,7 +29,7 @@ class SessionTimeout:
             await self.app(scope, receive, send)
             return
         try:
-            end = await self._judge(live)
+            end = await self._judge(live, by_hand=not _of_itself(scope))
         except (RedisUnavailable, RedisReplyError):
             await refuse(scope, receive, send, NO_REDIS, self._show)
             return
@@ -49,11 +49,16 @@ class SessionTimeout:
 
         await self.app(scope, receive, without)
 
-    async def _judge(self, live: Live) -> End | None:
+    async def _judge(self, live: Live, *, by_hand: bool) -> End | None:
         now_s = self._clock.wall_s()
         end = timed_out(live.record, self._sessions.timeouts, now_s)
         if end is not None:
             await self._sessions.lapse(live)
-        elif touch_due(live.record, now_s) and not await self._sessions.touch(live):
+        elif by_hand and touch_due(live.record, now_s) and not await self._sessions.touch(live):
             return End.CHANGED
         return end
+
+
+def _of_itself(scope: Scope) -> bool:
+    """A page that renews itself is nobody at the keyboard: a tab left open must not keep its session alive."""
+    return scope["method"] == "GET" and (scope["path"] == "/admin/live" or bool(header(scope, b"x-live")))

@@ -18,7 +18,6 @@ from app.middleware.panel_refusal import API, EARLIER, is_api
 from app.panel import (
     account,
     audit_page,
-    calls,
     client_detail,
     client_edit,
     clients,
@@ -33,6 +32,8 @@ from app.panel import (
     people,
     playground,
     preferences,
+    requests_detail,
+    requests_list,
     settings_page,
     tokens,
 )
@@ -78,7 +79,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     clients.router,
     client_detail.router,
     group_pages.router,
-    calls.router,
+    requests_list.router,
+    requests_detail.router,
     usage_page.router,
     audit_page.router,
     settings_page.router,

@@ -108,7 +108,7 @@ def _served(entry: Entry, names: Mapping[str, str]) -> Story:
 
 def why(one: TryMade) -> str:
     """What was wrong with a try, as the end of a sentence that begins with the key's name."""
-    code, reason = (one.result.split(" ", 1) + [""])[:2]
+    code, reason = [*one.result.split(" ", 1), ""][:2]
     if known := _REASONS.get(reason):
         return known
     if known := _CODES.get(code):

@@ -105,3 +105,20 @@ async def test_without_redis_nothing_is_decided(redis_server: RedisServer, tmp_p
 
         assert (answer.status, plane.scopes) == (503, [])
         redis_server.start()
+
+
+async def test_a_page_that_renews_itself_keeps_nothing_alive(redis_server: RedisServer, tmp_path: Path) -> None:
+    """The stream and what the page asks for because of it are no use: nobody is at the keyboard."""
+    async with signed_in(redis_server, tmp_path) as (world, signed):
+        for scope in ({"path": "/admin/live"}, {"path": "/admin", "headers": [(b"x-live", b"1")]}):
+            world.clock.now_s += 800
+            live = await world.access.sessions.look(signed.token)
+            assert live is not None
+            state: dict[str, Any] = {"session": live, "person": person_of(live, ""), "secure": False}
+            layer = SessionTimeout(Plane(), world.access.sessions, world.clock)
+            await call(layer, scope_of() | scope | {"state": state})
+        world.clock.now_s += 300
+        plane = Plane()
+        await ask(world, signed, plane)
+
+        assert plane.scopes[-1]["state"]["ended"] is End.IDLE

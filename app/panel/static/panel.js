@@ -58,6 +58,12 @@ if (body.dataset.live && document.querySelector('[hx-trigger*="from:body"]')) {
   body.addEventListener("htmx:sse:error", (event) => { if (event.detail.status === 401) location.reload(); });
 }
 
+// What the page asks for by itself is told apart: it does not keep a session alive.
+const news = new Set(["pool", "request", "figures"]);
+document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
+  if (news.has(ctx.sourceEvent?.type)) ctx.request.headers["X-Live"] = "1";
+});
+
 // What ends soon counts down, and then asks what has become of it.
 setInterval(() => {
   for (const word of document.querySelectorAll("[data-until] .st")) {
