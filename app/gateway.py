@@ -30,9 +30,12 @@ from app.pool_parts import PoolParts
 from app.services.access import PanelAccess
 from app.services.answers import Links
 from app.services.attempt import Attempts
+from app.services.audit_checks import AuditChecks
+from app.services.audit_days import AuditDays
 from app.services.catalogue import Catalogue
 from app.services.fetch import Fetcher
 from app.services.health import Health, keys_by_state, redis_ms
+from app.services.installation import note_installation
 from app.services.judge import Policies
 from app.services.key_manager import KeyManager, KeyRefused
 from app.services.live_settings import value_of
@@ -138,7 +141,7 @@ class Gateway:
         self._say_what_is_next()
 
     async def _start_panel(self, redis: RedisManager, parts: PoolParts, books: BooksParts, tasks: TaskSet) -> None:
-        self.vitals = Vitals(redis, tasks, self.clock)
+        self.vitals = Vitals(redis, tasks, self.clock, self.settings.data_dir)
         self.vitals.start()
         self.logs = LogStore(redis, tasks, self.clock)
         self.logs.start()
@@ -146,6 +149,8 @@ class Gateway:
         self.access = PanelAccess(self.settings, redis, self._ring, self.clock)
         await self.access.start(self._stack)
         if self._keys is not None and parts.rotation is not None:
+            self.audit_checks = AuditChecks(redis, self._keys.audit, self.clock)
+            self._stack.push_async_callback(self.audit_checks.close)
             self.panel = self._panel_context(redis, parts, books, self._keys, parts.rotation)
 
     def _follow_switches(self, parts: PoolParts, books: BooksParts) -> None:
@@ -159,6 +164,7 @@ class Gateway:
             self.proxy.follow(rescue_rules(self.settings, bounds, now(Switch.RETRY_SHARE)))
             books.ledger.keep(most=now(Switch.LEDGER_ENTRIES), days=now(Switch.LEDGER_DAYS))
             books.bodies.keep_for(now(Switch.KEEP_BODIES))
+            books.alerts.tell_at(now(Switch.ALERT_AT))
 
         take()
         parts.switches.subscribe(take)
@@ -202,6 +208,8 @@ class Gateway:
         self._keys = keys
         keys.subscribe(self._renew_pool)
         self._renew_pool()
+        if self._mark.lost is None:
+            await note_installation(redis, self.clock)
         await parts.start(self._stack, keys, self._ring)
         text = self.settings.openrouter_api_keys.get_secret_value()
         if text.strip():
@@ -288,6 +296,8 @@ class Gateway:
             ledger=books.ledger,
             logs=self.logs,
             vitals=self.vitals,
+            audit_checks=self.audit_checks,
+            audit_days=AuditDays(redis, self.clock),
             last_use=books.last_use,
             bodies=books.bodies,
             alerts=books.alerts,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -16,33 +15,43 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.panel.audit_rows import changes, page_of, who
+from app.panel.audit_rows import changes, diff, page_of, strip, who
 from app.panel.context import Context, PanelContext
 from app.panel.entry import Access, ask_again
 from app.panel.problems import Problem
-from app.panel.render import page, say
+from app.panel.render import go, page, say
 from app.services.audit import Noted
+from app.services.audit_chain import Deed
 from app.services.period import PeriodError, period
 from app.services.spreadsheet import safe_cell
 
 router: Final = APIRouter(include_in_schema=False)
 PATH: Final = "/admin/audit"
-_SIZE: Final = 50
+SIZE: Final = 50
 _MOST_READ: Final = 20_000
+"""Entries looked at for one page: a filter that fits nothing must not read the whole audit in one go."""
+_LATE_S: Final = 60
+"""So far an entry's own time may lie from the time that Redis noted it at: workers' clocks differ."""
+_PATIENCE_S: Final = 1.5
 _NAMES: Final = ("deed", "kind", "subject", "who", "period")
-_PLACE: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
-KINDS: Final = ("openrouter", "client", "group", "mark", "setting", "account", "session", "token", "request")
+_PLACE: Final = re.compile(r"[0-9]{1,15}-[0-9]{1,19}")
+_COLUMNS: Final = ("at", "by", "deed", "kind", "id", "name", "before", "after")
+KINDS: Final = (
+    "openrouter", "client", "group", "mark", "setting", "account", "session", "token", "request", "gateway",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    said: dict[str, str]
+    """What the address asks for. `said`: as it was written; `error`: the period names none."""
+
+    said: Mapping[str, str]
     since_s: float = 0.0
     until_s: float = float("inf")
     error: bool = False
 
-    def url(self, path: str = PATH, **changes: str) -> str:
-        said = {name: value for name, value in (self.said | changes).items() if value}
+    def url(self, path: str = PATH, **changed: str) -> str:
+        said = {name: value for name, value in {**self.said, **changed}.items() if value}
         return f"{path}?{urlencode(said)}" if said else path
 
     def fits(self, noted: Noted) -> bool:
@@ -51,16 +60,21 @@ class Wanted:
             return not self.said
         said = self.said
         return (
-            said.get("deed", "") in ("", deed.deed)
+            said.get("deed", "").casefold() in ("", deed.deed.casefold())
             and said.get("kind", "") in ("", deed.kind)
-            and said.get("subject", "") in ("", deed.id, deed.name)
             and said.get("who", "").casefold() in deed.by.casefold()
+            and self._names(deed)
             and self.since_s <= deed.at < self.until_s
         )
 
+    def _names(self, deed: Deed) -> bool:
+        """By the whole id or name, or the beginning of a long id, as pages show it."""
+        subject = self.said.get("subject", "")
+        return subject in ("", deed.id, deed.name) or (len(subject) >= 12 and deed.id.startswith(subject))
 
-def wanted_of(query: Any, now_s: float) -> Wanted:
-    said = {name: value.strip()[:200] for name in _NAMES if (value := query.get(name, "").strip())}
+
+def wanted_of(query: Mapping[str, str], now_s: float) -> Wanted:
+    said = {name: value for name in _NAMES if (value := query.get(name, "").strip()[:200])}
     if "period" not in said:
         return Wanted(said)
     try:
@@ -69,54 +83,63 @@ def wanted_of(query: Any, now_s: float) -> Wanted:
         return Wanted(said, error=True)
 
 
-async def _found(ctx: PanelContext, wanted: Wanted, before: str) -> tuple[list[Noted], str]:
-    """A page of deeds, and the place to go on from."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of deeds. `older`: the place to go on from; `complete` is False where the search stopped before its end."""
+
+    deeds: list[Noted]
+    older: str = ""
+    complete: bool = True
+
+
+async def find(ctx: PanelContext, wanted: Wanted, before: str) -> Found:
+    """Raises RedisUnavailable."""
     found: list[Noted] = []
-    read, last = 0, ""
+    read = 0
+    # The places are times: a period that lies back is begun at its end.
+    if not before and wanted.until_s != float("inf"):
+        before = f"{int((wanted.until_s + _LATE_S) * 1000)}-0"
     async with aclosing(ctx.keys.audit.entries(before)) as entries:
         async for noted in entries:
-            read, last = read + 1, noted.id
-            if wanted.fits(noted):
-                found.append(noted)
-            if len(found) == _SIZE or read == _MOST_READ:
-                return found, last
-            if noted.deed is not None and noted.deed.at < wanted.since_s - 60:
+            if int(noted.id.partition("-")[0]) < (wanted.since_s - _LATE_S) * 1000:
                 break
-    return found, ""
+            if wanted.fits(noted):
+                if len(found) == SIZE:
+                    return Found(found, found[-1].id)
+                found.append(noted)
+            read += 1
+            if read == _MOST_READ:
+                return Found(found, noted.id, complete=False)
+    return Found(found)
 
 
 @router.get(PATH)
 async def show(request: Request, ctx: Context) -> Response:
     wanted = wanted_of(request.query_params, ctx.clock.wall_s())
     before = request.query_params.get("before", "")
-    found, older = await _found(ctx, wanted, before if _PLACE.fullmatch(before) else "")
-    return page(request, "audit.html", _values(ctx, wanted, found) | {"older": older, "before": before, "check": None})
-
-
-def _values(ctx: PanelContext, wanted: Wanted, found: list[Noted]) -> dict[str, Any]:
-    days: dict[str, int] = {}
-    for noted in found:
-        if noted.deed is not None:
-            day = str(datetime.fromtimestamp(noted.deed.at, UTC).date())
-            days[day] = days.get(day, 0) + 1
-    return {
+    before = before if _PLACE.fullmatch(before) else ""
+    found = await find(ctx, wanted, before)
+    values: dict[str, Any] = {
         "wanted": wanted,
         "found": found,
-        "days": list(reversed(days.items())),
+        "before": before,
+        "days": strip(await ctx.audit_days.counts()),
         "kinds": KINDS,
+        "deed_words": sorted({noted.deed.deed for noted in found.deeds if noted.deed is not None}),
+        "checked": await ctx.audit_checks.last(),
+        "checking": await ctx.audit_checks.running(),
         "who": who,
         "page_of": page_of,
         "changes": changes,
     }
+    return page(request, "audit.html", values, part="check")
 
 
 @router.post(f"{PATH}/verify")
 async def verify(request: Request, ctx: Context) -> Response:
-    """Reads all of it, page by page."""
-    check = await ctx.keys.audit.verify()
-    wanted = wanted_of({}, ctx.clock.wall_s())
-    found, older = await _found(ctx, wanted, "")
-    return page(request, "audit.html", _values(ctx, wanted, found) | {"older": older, "before": "", "check": check})
+    """Reads all of it. The page tells how far a long check is."""
+    await ctx.audit_checks.start(patience_s=_PATIENCE_S)
+    return go(f"{PATH}#check")
 
 
 @router.get(f"{PATH}/export")
@@ -132,14 +155,13 @@ async def export(request: Request, ctx: Context, access: Access) -> Response:
 
 
 async def _written(ctx: PanelContext, wanted: Wanted, form: str) -> AsyncIterator[bytes]:
-    columns = ("at", "by", "deed", "kind", "id", "name", "before", "after")
     if form == "csv":
-        yield _row(["entry", *columns])
+        yield _row(["entry", *_COLUMNS])
     async with aclosing(ctx.keys.audit.entries()) as entries:
         async for noted in entries:
             if noted.deed is None or not wanted.fits(noted):
                 continue
-            fields = {name: getattr(noted.deed, name) for name in columns}
+            fields = {name: getattr(noted.deed, name) for name in _COLUMNS}
             if form == "csv":
                 yield _row([noted.id, *fields.values()])
             else:
@@ -154,14 +176,26 @@ def _row(values: list[Any]) -> bytes:
 
 @router.get(f"{PATH}/{{entry}}")
 async def show_one(request: Request, ctx: Context, entry: str) -> Response:
-    """One deed, whole."""
-    if _PLACE.fullmatch(entry):
-        first, _, second = entry.partition("-")
-        async with aclosing(ctx.keys.audit.entries(f"{first}-{int(second) + 1}")) as entries:
-            async for noted in entries:
-                if noted.id == entry and noted.deed is not None:
-                    values = {"noted": noted, "deed": noted.deed, "who": who, "page_of": page_of, "changes": changes}
-                    return page(request, "audit_deed.html", values)
-                break
-    problem = Problem(404, "not-found", say(request, "There is no such deed in the audit."))
-    return page(request, "problem.html", {"problem": problem}, status=404)
+    """One deed, whole: a page, and the same in a drawer of the list."""
+    noted = await _noted(ctx, entry) if _PLACE.fullmatch(entry) else None
+    if noted is None or noted.deed is None:
+        problem = Problem(404, "not-found", say(request, "There is no such deed in the audit."))
+        return page(request, "problem.html", {"problem": problem}, status=404)
+    values = {
+        "noted": noted,
+        "deed": noted.deed,
+        "who": who,
+        "page_of": page_of,
+        "changes": changes(noted.deed),
+        "diff": diff(noted.deed),
+        "in_drawer": request.headers.get("hx-request-type") == "partial",
+    }
+    return page(request, "audit_deed.html", values, part="deed")
+
+
+async def _noted(ctx: PanelContext, entry: str) -> Noted | None:
+    first, _, second = entry.partition("-")
+    async with aclosing(ctx.keys.audit.entries(f"{first}-{min(int(second) + 1, 2**64 - 1)}")) as entries:
+        async for noted in entries:
+            return noted if noted.id == entry else None
+    return None

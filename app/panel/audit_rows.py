@@ -1,21 +1,35 @@
-"""A deed of the audit as a row: who, from where, on what page, and what changed. Pure."""
+"""A deed of the audit as it is shown: who, from where, on what page, and what changed, line by line. Pure."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
+from app.panel.plots import level
 from app.services.audit_chain import Deed
 
-_BY: Final = re.compile(r"(?P<name>.*) \((?P<how>[^()]*)\)")
-_PAGES: Final = {
+_BY: Final = re.compile(r"(?P<name>.*) \((?P<how>[^()]*)\)", re.DOTALL)
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_KEY: Final = re.compile(r"[0-9a-f]{64}")
+_BY_ID: Final = {
     "client": "/admin/client-keys/",
     "group": "/admin/groups/",
     "request": "/admin/requests/",
+    "setting": "/admin/settings#",
 }
+_WHOLE: Final = {
+    "account": "/admin/people",
+    "session": "/admin/account",
+    "token": "/admin/tokens",
+    "gateway": "/admin/settings",
+}
+_MOST_LINES: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,24 @@ class Change:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """`sign`: `+`, `-`, or a space for what has stayed."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayCell:
+    """A day of the strip. `period`: how the filter calls it."""
+
+    at_s: float
+    count: int
+    tone: str
+    period: str
+
+
 def who(by: str) -> tuple[str, str]:
     """The name, and how they came: `("ana", "panel, 10.0.0.5, 3f9a1c")`."""
     found = _BY.fullmatch(by)
@@ -35,22 +67,50 @@ def who(by: str) -> tuple[str, str]:
 
 def page_of(deed: Deed) -> str:
     """Where what it was done to is shown; nothing for what has no page."""
-    if deed.kind in ("openrouter", "mark") and re.fullmatch(r"[0-9a-f]{64}", deed.id):
-        return f"/admin/openrouter-keys/{deed.id[:16]}"
-    base = _PAGES.get(deed.kind, "")
-    return f"{base}{deed.id}" if base and re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", deed.id) else ""
+    if deed.kind in ("openrouter", "mark"):
+        return f"/admin/openrouter-keys/{deed.id[:16]}" if _KEY.fullmatch(deed.id) else ""
+    if deed.kind in _BY_ID:
+        return f"{_BY_ID[deed.kind]}{deed.id}" if _NAME.fullmatch(deed.id) else ""
+    return _WHOLE.get(deed.kind, "")
 
 
 def changes(deed: Deed) -> list[Change]:
-    """Field by field where both texts are objects; else as they stand."""
-    before, after = _fields(deed.before), _fields(deed.after)
+    """Field by field where both texts are objects, those within them by their path; else as they stand."""
+    before, after = _object(deed.before), _object(deed.after)
     if before is None or after is None:
         return [Change("", deed.before, deed.after)] if deed.before or deed.after else []
-    names = dict.fromkeys((*before, *after))
-    return [Change(name, _text(before.get(name)), _text(after.get(name))) for name in names]
+    old, new = dict(_fields("", before)), dict(_fields("", after))
+    return [
+        Change(name, old.get(name, ""), new.get(name, ""))
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name) or not deed.before
+    ]
 
 
-def _fields(text: str) -> dict[str, Any] | None:
+def _fields(path: str, value: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, found in value.items():
+        if isinstance(found, dict) and found:
+            yield from _fields(f"{path}{name}.", found)
+        else:
+            yield f"{path}{name}", _text(found)
+
+
+def diff(deed: Deed) -> list[DiffLine]:
+    """Both texts as lines, with what has gone and what has come."""
+    lines = difflib.ndiff(_lines(deed.before), _lines(deed.after))
+    return [DiffLine(line[0], line[2:]) for line in lines if line[0] != "?"][:_MOST_LINES]
+
+
+def _lines(text: str) -> list[str]:
+    if not text:
+        return []
+    try:
+        return msgspec.json.format(text, indent=2).splitlines()[:_MOST_LINES]
+    except msgspec.MsgspecError:
+        return text.splitlines()[:_MOST_LINES]
+
+
+def _object(text: str) -> dict[str, Any] | None:
     if not text:
         return {}
     try:
@@ -64,3 +124,12 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def strip(days: Sequence[tuple[float, int]]) -> list[DayCell]:
+    """The oldest day first."""
+    most = max((count for _, count in days), default=0)
+    return [
+        DayCell(at_s, count, f"h-{level(count, most)}", str(datetime.fromtimestamp(at_s, UTC).date()))
+        for at_s, count in days
+    ]

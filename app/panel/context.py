@@ -14,6 +14,8 @@ from app.core.redis import RedisManager
 from app.core.security import KeyRing
 from app.models.people import Person
 from app.services.alerts import Alerts
+from app.services.audit_checks import AuditChecks
+from app.services.audit_days import AuditDays
 from app.services.bodies import Bodies
 from app.services.catalogue import Catalogue
 from app.services.health import Health
@@ -62,6 +64,8 @@ class PanelContext:
     ledger: Ledger
     logs: LogStore
     vitals: Vitals
+    audit_checks: AuditChecks
+    audit_days: AuditDays
     last_use: LastUse
     bodies: Bodies
     alerts: Alerts

@@ -36,6 +36,7 @@ from app.panel import (
     requests_list,
     settings_page,
     tokens,
+    usage_export,
 )
 from app.panel import groups as group_pages
 from app.panel import usage as usage_page
@@ -82,6 +83,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     requests_list.router,
     requests_detail.router,
     usage_page.router,
+    usage_export.router,
     audit_page.router,
     settings_page.router,
     playground.router,

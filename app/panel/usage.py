@@ -1,119 +1,108 @@
-"""The page of usage: figures, one large plot, four breakdowns. Everything filters everything; the address holds it."""
+"""The page of usage: figures, one large plot, breakdowns. Everything filters everything, and stands in the address."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from app.models.books import Finding
-from app.panel.api.usage import names_of
 from app.panel.context import Context, PanelContext
-from app.panel.render import page
-from app.panel.usage_view import CARDS, METRICS, PATH, PERIODS, SHOWN_AS, Wanted, island, series_of, value_of, wanted_of
-from app.services.cells import Step, short_key
-from app.services.export import usage_csv
+from app.panel.render import page, say
+from app.panel.usage_books import books_of
+from app.panel.usage_plot import is_rest, per_1k, plot_of, quantiles, shown_as, value_of
+from app.panel.usage_view import METRICS, PATH, PERIODS, SPANS, Wanted, query_of, wanted_of
+from app.services.cells import OTHER, Step, short_key
 from app.services.insight_plan import Answer, Dimension, Query, QueryError
 
 router: Final = APIRouter(include_in_schema=False)
+CARDS: Final = (Dimension.MODEL, Dimension.CLIENT, Dimension.KEY, Dimension.PROVIDER)
 _STALE_S: Final = 2.0
 _TOP: Final = 10
-_LINES: Final = 6
-_DAYS_TOLD: Final = 7
+_LINES: Final = 7
 
 
-def query_of(
-    wanted: Wanted, by: tuple[Dimension, ...], top: int, *, compare: bool = False, spans: bool = False
-) -> Query:
-    where = {one: (short_key(text) if one is Dimension.KEY else text,) for one, text in wanted.where.items()}
-    return Query(
-        since_s=wanted.since_s,
-        until_s=wanted.until_s,
-        step=wanted.step,
-        by=by,
-        where=where,
-        top=top,
-        order=METRICS[wanted.metric],
-        compare=compare,
-        spans=spans,
+@router.get(PATH)
+async def show(request: Request, ctx: Context) -> Response:
+    wanted = wanted_of(request.query_params, ctx.clock.wall_s())
+    whole, *cards = await asyncio.gather(
+        ask(ctx, query_of(wanted, compare=True)),
+        *(ask(ctx, query_of(wanted, (one,), top=_TOP, compare=True)) for one in CARDS),
     )
+    explored = await ask(ctx, query_of(wanted, wanted.by, top=_LINES)) if wanted.by else whole
+    before = await _before(ctx, wanted, whole)
+    names = names_of(ctx, wanted, [*cards, explored])
+    rest, unknown = say(request, "all others"), say(request, "unknown")
+
+    def name_of(values: tuple[str, ...]) -> str:
+        if all(value == OTHER for value in values):
+            return rest
+        return " · ".join(names.get(value, value) or unknown for value in values)
+
+    words = {
+        "now": say(request, "this period"),
+        "before": say(request, "the period before"),
+        "p50": say(request, "half of the calls"),
+        "p95": say(request, "19 of 20 calls"),
+    }
+    values: dict[str, Any] = {
+        "wanted": wanted,
+        "whole": whole,
+        "total": whole.total,
+        "past": whole.before if wanted.compares else None,
+        "span_of": quantiles,
+        "cards": list(zip(CARDS, cards, strict=True)),
+        "plot": plot_of(wanted, explored, before, words, name_of),
+        "explored": explored,
+        "shown": shown_as(wanted.metric),
+        "names": names,
+        "periods": PERIODS,
+        "metrics": list(METRICS),
+        "spans": SPANS,
+        "dimensions": [one.value for one in Dimension],
+        "steps": [one.value for one in Step],
+        "value_of": value_of,
+        "per_1k": per_1k,
+        "is_rest": is_rest,
+        "books": await books_of(ctx, wanted),
+        "empty": not whole.total.requests,
+    }
+    return page(request, "usage.html", values)
 
 
-async def _ask(ctx: PanelContext, query: Query) -> Answer:
-    """Where a step does not suit the period, as fine as suits it."""
+async def ask(ctx: PanelContext, query: Query) -> Answer:
+    """Where a step does not suit the period, as fine as suits it. Raises RedisUnavailable."""
     try:
         return await ctx.insight.answer(query, stale_s=_STALE_S)
     except QueryError:
         return await ctx.insight.answer(msgspec.structs.replace(query, step=None), stale_s=_STALE_S)
 
 
-@router.get(PATH)
-async def show(request: Request, ctx: Context) -> Response:
-    wanted = wanted_of(request.query_params, ctx.clock.wall_s())
-    whole = await _ask(ctx, query_of(wanted, (), _TOP, compare=True, spans=True))
-    cards = await asyncio.gather(*(_ask(ctx, query_of(wanted, (one,), _TOP, compare=True)) for one in CARDS))
-    explored = whole
-    if wanted.by is not None:
-        explored = await _ask(ctx, query_of(wanted, (wanted.by,), _LINES))
-    before = await _before(ctx, wanted)
-    names = names_of(ctx)
-    lines = [(names.get(name, name), values) for name, values in series_of(explored, wanted)]
-    shown = SHOWN_AS.get(wanted.metric, "short")
-    values: dict[str, Any] = {
-        "wanted": wanted,
-        "whole": whole,
-        "cards": list(zip(CARDS, cards, strict=True)),
-        "lines": lines,
-        "before": before,
-        "starts": explored.starts_s,
-        "shown": shown,
-        "island": island(explored, lines, before, shown),
-        "names": names,
-        "periods": PERIODS,
-        "metrics": list(METRICS),
-        "dimensions": [one.value for one in Dimension],
-        "steps": [one.value for one in Step if one is not Step.MONTH],
-        "value_of": value_of,
-        "compared": await _compared(ctx),
-        "empty": not whole.total.requests,
-    }
-    return page(request, "usage.html", values)
-
-
-async def _before(ctx: PanelContext, wanted: Wanted) -> list[float]:
-    """The same line for the period before; not beside several lines."""
-    if wanted.by is not None or wanted.cumulative:
-        return []
-    query = msgspec.structs.replace(
-        query_of(wanted, (), _TOP),
-        since_s=max(0.0, wanted.since_s - wanted.length_s),
-        until_s=max(1.0, wanted.until_s - wanted.length_s),
+async def _before(ctx: PanelContext, wanted: Wanted, whole: Answer) -> Answer | None:
+    """As many steps before the period as it has; not beside several lines."""
+    length_s = whole.until_s - whole.since_s
+    if not wanted.compares or wanted.by or wanted.metric == "latency" or whole.since_s < length_s:
+        return None
+    query = query_of(wanted)
+    return await ask(
+        ctx,
+        msgspec.structs.replace(
+            query, since_s=whole.since_s - length_s, until_s=whole.since_s, step=whole.step, spans=False
+        ),
     )
-    return [value_of(one, wanted.metric) for one in (await _ask(ctx, query)).series]
 
 
-async def _compared(ctx: PanelContext) -> list[dict[str, Any]]:
-    """How the last days compare with OpenRouter's books."""
-    today = datetime.fromtimestamp(ctx.clock.wall_s(), UTC).date()
-    found = []
-    for back in range(1, _DAYS_TOLD + 1):
-        day = today - timedelta(days=back)
-        if stored := await ctx.reconciliation.stored(day):
-            compared = [one for one in stored if one.theirs_nano is not None]
-            differ = sum(one.finding not in (Finding.AGREES, Finding.NOT_COMPARED) for one in stored)
-            gap = sum((one.theirs_nano or 0) - one.own_nano for one in compared)
-            found.append({"day": str(day), "keys": len(compared), "differ": differ, "gap_nano": gap})
+def names_of(ctx: PanelContext, wanted: Wanted, answers: list[Answer]) -> Mapping[str, str]:
+    """What people call the clients, groups and keys of some answers and of the filters; keys by their short ids."""
+    values = {value for answer in answers for row in answer.rows for value in row.values}
+    values.update(wanted.where.values())
+    found = {short_key(key.id): key.label or key.masked for key in ctx.keys.openrouter_keys.values()}
+    for value in values:
+        if (record := ctx.keys.client_keys.get(value) or ctx.keys.groups.get(value)) is not None:
+            found[value] = record.name
+    if key := wanted.where.get(Dimension.KEY):
+        found[key] = found.get(short_key(key), short_key(key))
     return found
-
-
-@router.get(f"{PATH}/export")
-async def export(request: Request, ctx: Context) -> Response:
-    """The view as a table: its grouping, or its time line."""
-    wanted = wanted_of(request.query_params, ctx.clock.wall_s())
-    answer = await _ask(ctx, query_of(wanted, (wanted.by,) if wanted.by else (), 1000))
-    headers = {"content-disposition": 'attachment; filename="usage.csv"', "cache-control": "no-store"}
-    return StreamingResponse(usage_csv(answer, names_of(ctx)), headers=headers, media_type="text/csv")

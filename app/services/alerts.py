@@ -73,6 +73,10 @@ class Alerts:
         self._kept = books("alerts", "kept")
         self._queue = books("alerts", "due")
 
+    def tell_at(self, percents: Sequence[int]) -> None:
+        """Of a money limit, from the next look on."""
+        self._percents = percents
+
     def start(self) -> None:
         self._election.start()
         self._tasks.spawn(self._go_on(), "alerts: look")

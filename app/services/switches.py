@@ -34,6 +34,7 @@ class Switch(StrEnum):
     LEDGER_ENTRIES = "ledger_entries"
     LEDGER_DAYS = "ledger_days"
     KEEP_BODIES = "keep_bodies_h"
+    ALERT_AT = "alert_at"
     PLAYGROUND = "playground"
 
 

@@ -59,7 +59,12 @@ list?.addEventListener("click", (event) => {
   open(link, true);
 });
 
-// Back and forward between the list and its drawer load nothing.
+// Back and forward between the list and its drawer load nothing, and leave the focus where it is: htmx would take both.
+if (list) {
+  globalThis.navigation?.addEventListener("navigate", (event) => {
+    if (event.navigationType === "traverse" && event.destination.sameDocument) event.stopImmediatePropagation();
+  });
+}
 if (list) addEventListener("popstate", () => {
   const call = links().find((link) => link.href === location.href);
   if (call) {
