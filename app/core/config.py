@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -26,20 +25,6 @@ MIN_SECRET_CHARACTERS: Final = 32
 MOVABLE: Final = frozenset({"free_limit", "moderation", "guardrail", "region"})
 EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
 _WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_", "OIDC_")
-# The titles of .env.example, each with the field that it stands above.
-_GROUPS: Final = {
-    "Server": "host",
-    "OpenRouter": "openrouter_api_keys",
-    "Redis": "redis_url",
-    "Keys and sessions": "session_secret_key",
-    "Panel": "admin_username",
-    "Who may call": "allowed_hosts",
-    "Signing in through a provider (OpenID Connect)": "oidc_issuer",
-    "Limits on requests": "max_body_bytes",
-    "Calls to OpenRouter": "connect_timeout_s",
-    "The pool of OpenRouter keys": "pool_strategy",
-    "Money and limits": "without_redis_rates",
-}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -363,42 +348,3 @@ def unknown_names(env_file: str | Path | None = ".env", environ: Mapping[str, st
 def _stranger(name: str, known: set[str]) -> str:
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
     return f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else ".")
-
-
-def setting_groups() -> list[tuple[str, list[str]]]:
-    """The titles of the table, each with the names below it."""
-    titles = {first: title for title, first in _GROUPS.items()}
-    found: list[tuple[str, list[str]]] = []
-    for name in Settings.model_fields:
-        if name in titles:
-            found.append((titles[name], []))
-        found[-1][1].append(name)
-    return found
-
-
-def env_example() -> str:
-    """The text of `.env.example`."""
-    lines = ["# Every setting of the gateway with its default. Copy this file to .env and change what you need.",
-             "# Made by: python -m app.core.config > .env.example"]  # fmt: skip
-    for title, names in setting_groups():
-        lines += ["", f"# --- {title} ---"]
-        for name in names:
-            field = Settings.model_fields[name]
-            lines += ["", f"# {field.description}", f"#{name.upper()}={_example_value(name, field.default)}"]
-    return "\n".join(lines) + "\n"
-
-
-def _example_value(name: str, default: object) -> str:
-    if name == "session_secret_key":
-        return EXAMPLE_SESSION_SECRET
-    if isinstance(default, SecretStr) or default == ():
-        return ""
-    if isinstance(default, Path):
-        return f"./{default}"
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    return str(default).lower() if isinstance(default, bool) else str(default)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(env_example())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -11,11 +11,14 @@ from starlette.responses import Response
 
 from app.models.alerts import Alert, AlertKind
 from app.panel.context import Context, PanelContext, SignedIn
+from app.panel.entry import Access, ask_again
 from app.panel.openrouter_forms import read_form
 from app.panel.render import go, page, say
-from app.panel.setting_rows import rows
-from app.services.key_manager import KeyRefused
-from app.services.live_settings import LIVE, checked
+from app.panel.setting_rows import chosen, rows
+from app.panel.system_view import persistence, readiness, service, tasks, warnings
+from app.services.access import PanelAccess
+from app.services.key_names import KeyRefused
+from app.services.live_settings import LIVE, checked, value_of
 from app.services.switches import Switch
 
 router: Final = APIRouter(include_in_schema=False)
@@ -24,12 +27,12 @@ _MOST_ALERTS: Final = 10
 
 
 @router.get(PATH)
-async def show(request: Request, ctx: Context) -> Response:
-    return await _page(request, ctx, {})
+async def show(request: Request, ctx: Context, access: Access) -> Response:
+    return await _page(request, ctx, access)
 
 
 @router.post(PATH)
-async def change(request: Request, ctx: Context, person: SignedIn) -> Response:
+async def change(request: Request, ctx: Context, access: Access, person: SignedIn) -> Response:
     """One setting, in all workers within a second; with `default` the environment's counts again."""
     form = await read_form(request)
     name = form.get("name")
@@ -42,12 +45,43 @@ async def change(request: Request, ctx: Context, person: SignedIn) -> Response:
     try:
         text = checked(switch, form.get("value"))
     except KeyRefused as refusal:
-        return await _page(request, ctx, {name: str(refusal)}, status=422)
-    if text != ctx.switches.get(switch):
+        typed = {name: form.get("value")[:1000]}
+        return await _page(request, ctx, access, errors={name: str(refusal)}, typed=typed, status=422)
+    if text != ctx.switches.get(switch) and text != _given(ctx, switch):
         await ctx.switches.set(switch, text, person.by)
-    return go(
-        f"{PATH}#{name}", say(request, "%(name)s is %(value)s now, in all workers.", name=name.upper(), value=text)
-    )
+    told = say(request, "%(name)s is %(value)s now, in all workers.", name=name.upper(), value=text)
+    return go(f"{PATH}#{name}", told)
+
+
+def _given(ctx: PanelContext, switch: Switch) -> str | None:
+    """What the environment says, where nobody has switched it: to say the same again is no deed."""
+    if ctx.switches.get(switch) is not None:
+        return None
+    return next(row.value for _, own in rows(ctx.settings, {}) for row in own if row.name == switch.value)
+
+
+@router.post(f"{PATH}/reset")
+async def reset(request: Request, ctx: Context, access: Access, person: SignedIn) -> Response:
+    """Everything that was switched is what the environment says again: a deed for each."""
+    if (again := ask_again(request, access, PATH)) is not None:
+        return again
+    switched = [switch for switch in LIVE if ctx.switches.get(switch) is not None]
+    for switch in switched:
+        await ctx.switches.set(switch, None, person.by)
+    return go(PATH, say(request, "All settings are what the environment says."))
+
+
+@router.post(f"{PATH}/sign-out")
+async def sign_out(request: Request, ctx: Context, access: Access, person: SignedIn) -> Response:
+    """Everybody but this session: one deed for each account that was signed in."""
+    if (again := ask_again(request, access, PATH)) is not None:
+        return again
+    own = request.state.session
+    for account in await access.accounts.every():
+        live = await access.sessions.of_account(account.id)
+        others = [one for one in live if own is None or one.digest != own.digest]
+        await access.sessions.end(others, by=person.by, deed="revoke")
+    return go(PATH, say(request, "Everybody else is signed out."))
 
 
 @router.post(f"{PATH}/alerts/test")
@@ -59,36 +93,68 @@ async def try_alert(request: Request, ctx: Context, person: SignedIn) -> Respons
     return go(f"{PATH}#alerts", problem or say(request, "The test was delivered."))
 
 
-async def _page(request: Request, ctx: PanelContext, errors: dict[str, str], *, status: int = 200) -> Response:
-    health = await ctx.look()
+async def _page(
+    request: Request,
+    ctx: PanelContext,
+    access: PanelAccess,
+    *,
+    errors: Mapping[str, str] | None = None,
+    typed: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    words = request.query_params.get("q", "").strip()[:100]
+    only_set = request.query_params.get("show") == "set"
+    groups = rows(ctx.settings, {switch: ctx.switches.get(switch) for switch in LIVE})
     values: dict[str, Any] = {
-        "groups": rows(ctx.settings, {switch: ctx.switches.get(switch) for switch in LIVE}),
-        "errors": errors,
-        "health": health,
-        "checks": _readiness(health),
-        "vitals": ctx.vitals,
-        "redis": await ctx.vitals.redis_facts(),
-        "extent": await ctx.ledger.extent(),
-        "in_flight": sum(ctx.pool.in_flight().values()),
-        "workers": ctx.settings.workers,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
-        "sealed": sys.flags.isolated,
+        "groups": chosen(groups, words, only_set=only_set),
+        "switched": sum(row.source == "panel" for _, own in groups for row in own),
+        "words": words,
+        "only_set": only_set,
+        "errors": errors or {},
+        "typed": typed or {},
+        **await _system(request, ctx),
+        **await _people(request, access),
         "alerts": await ctx.alerts.kept(_MOST_ALERTS),
         "waiting": await ctx.alerts.waiting(),
         "receiver": bool(ctx.settings.webhook_url),
-        "upstream": f"{ctx.settings.upstream.scheme}://{ctx.settings.upstream.host}",
+        "alert_at": value_of(ctx.settings, ctx.switches.get, Switch.ALERT_AT),
     }
-    return page(request, "settings.html", values, status=status)
+    return page(request, "settings.html", values, status=status, part="system")
 
 
-def _readiness(health: Any) -> list[tuple[str, bool]]:
-    """What /readiness asks, line by line."""
-    return [
-        ("Redis answers", health.redis_ms is not None),
-        ("The keys are loaded", health.loaded),
-        ("Redis is the one that holds the keys", not health.store_reset),
-        ("The gateway is not being stopped", not health.draining),
-        ("An OpenRouter key is ready", health.openrouter_keys.get("ready", 0) > 0),
-        ("OpenRouter refuses no good keys", not health.incident),
-    ]
+async def _system(request: Request, ctx: PanelContext) -> dict[str, Any]:
+    now_s, vitals = ctx.clock.wall_s(), ctx.vitals
+    health, redis = await ctx.look(), await vitals.redis_facts()
+    secure, host = bool(getattr(request.state, "secure", False)), request.url.hostname or ""
+    probed_s = max((one.probed_at for one in ctx.facts.every.values()), default=0.0)
+    return {
+        "health": health,
+        "ready_lines": readiness(health),
+        "service_lines": service(health),
+        "risks": warnings(ctx.settings, health, redis, secure=secure, host=host),
+        "vitals": vitals,
+        "redis": redis,
+        "persists": persistence(redis, now_s),
+        "workers": await vitals.workers(),
+        "configured": ctx.settings.workers,
+        "journals": await vitals.journals(),
+        "tasks": tasks(vitals.beats.every, now_s),
+        "extent": await ctx.ledger.extent(),
+        "in_flight": sum(ctx.pool.in_flight().values()),
+        "streams": len(request.app.state.news) if hasattr(request.app.state, "news") else 0,
+        "dropped_bodies": ctx.bodies.dropped,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "upstream": f"{ctx.settings.upstream.scheme}://{ctx.settings.upstream.host}",
+        "probed_s": probed_s,
+        "embedded": ctx.settings.embedded_redis,
+    }
+
+
+async def _people(request: Request, access: PanelAccess) -> dict[str, Any]:
+    """Who asks, with their own sessions; a token has none."""
+    live = request.state.session
+    return {
+        "sessions": [] if live is None else await access.sessions.of_account(live.account.id),
+        "current": "" if live is None else live.digest,
+    }

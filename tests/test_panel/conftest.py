@@ -82,9 +82,9 @@ def signed_in(panel_world: PanelWorld) -> Iterator[httpx2.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium of this machine."""
+    """A headless Chromium of this machine. For each module its own: while it runs, its event loop keeps others out."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright

@@ -85,7 +85,7 @@ function options(data) {
     tzDate: (seconds) => (zone ? uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC") : new Date(seconds * 1e3)),
     scales: { x: { range: () => [data.starts[0], bars ? data.until : data.starts.at(-1)] }, y: { range: (_, low, high) => [0, (high || 1) * 1.05] } },
     series: [
-      { label: " ", value: (_, value) => (value === null ? "—" : whole.format(new Date(value * 1000))) },
+      { label: place.dataset.time, value: (_, value) => (value === null ? "—" : whole.format(new Date(value * 1000))) },
       ...ordered.map((one, at) => (bars ? barOf(one, data) : lineOf(one, at, data))),
     ],
     bands: data.kind === "band" ? [{ series: [1, 2], fill: faded(colour(data.series[0].tone)) }] : undefined,
