@@ -49,6 +49,7 @@ from app.services.rescue import Bounds
 from app.services.rotation import RotationManager
 from app.services.switches import Switch
 from app.services.vitals import Vitals
+from app.services.watchers import watch_for
 from app.transport import Origin, Timeouts, Upstream, tls_context
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,12 @@ class Gateway:
             self.audit_checks = AuditChecks(redis, self._keys.audit, self.clock)
             self._stack.push_async_callback(self.audit_checks.close)
             self.panel = self._panel_context(redis, parts, books, self._keys, parts.rotation)
+            watch = watch_for(
+                self.settings, redis, self.clock, books.alerts, self._keys, parts.facts, parts.marks, parts.renewal,
+                self.vitals, self.look,
+            )  # fmt: skip
+            watch.start()
+            self._stack.push_async_callback(watch.close)
 
     def _follow_switches(self, parts: PoolParts, books: BooksParts) -> None:
         """What people change while the gateway runs holds in every worker within a second."""

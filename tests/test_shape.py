@@ -26,7 +26,8 @@ ARROWS = {
     "core": set(),
 }
 PURE = {
-    "account_rules", "addresses", "affinity", "alert_rules", "ask", "audit_chain", "cells", "chooser", "cleaning",
+    "account_rules", "addresses", "affinity", "alert_conditions", "alert_formats", "alert_rules", "alert_states",
+    "ask", "audit_chain", "cells", "chooser", "cleaning",
     "credentials", "drift", "endpoints", "forecast", "gates", "incident", "inject", "insight_plan", "insight_sheet",
     "judge", "key_answer", "key_fields", "key_names", "key_picture", "key_rules", "ledger_filter", "limit_plan",
     "limit_refusal", "limit_words", "log_filter", "money", "namespaces", "object_ids", "oidc_claims", "opening",
@@ -40,6 +41,7 @@ ONLY_IN = {
     "redis": {"core/redis.py"},
     "httpx2": {"services/upstream_api.py", "services/webhooks.py"},
     "socket": {"transport", "core/embedded.py", "core/redis.py", "server.py"},
+    "aiosmtplib": {"services/email.py"},
     "httptools": {"transport", "api/server_protocol.py"},
 }
 

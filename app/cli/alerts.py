@@ -1,63 +1,123 @@
-"""`alerts`: what somebody should have heard of, and whether messages arrive."""
+"""`alerts`: what is due, what somebody should have heard of, and whether messages arrive."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import REFUSED, CommandFailed, instant, note, say, say_json, say_table
-from app.models.alerts import Alert, AlertKind
+from app.cli.connect import deed_author
+from app.cli.output import REFUSED, USAGE, CommandFailed, instant, note, say, say_json, say_table
+from app.models.alerts import ALL, ActiveAlert, Alert, AlertKind
 
 if TYPE_CHECKING:
     from app.cli.watch_session import WatchSession
 
 app = typer.Typer(no_args_is_help=True, help="What somebody should have heard of.")
 
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+_SENT_NOWHERE = "They are sent nowhere: set WEBHOOK_URL, or SMTP_URL and ALERT_EMAIL_TO."
+
 
 @app.command("list")
 def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most alerts shown.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: _Json = False,
 ) -> None:
-    """Show the newest alerts."""
+    """Show what was told, the newest first."""
     from app.cli.watch_session import run_on_watch
 
     async def read(session: WatchSession) -> tuple[list[Alert], int, bool]:
         alerts = await session.alerts.kept(limit)
-        return alerts, await session.alerts.waiting(), bool(session.settings.webhook_url)
+        return alerts, await session.alerts.waiting(), bool(session.alerts.receivers)
 
     alerts, waiting, sends = run_on_watch(read)
     if as_json:
-        say_json(
-            [
-                {"id": one.id, "kind": one.kind.value, "at": instant(one.at_s), "title": one.title, "text": one.text}
-                for one in alerts
-            ]
-        )
+        say_json([_fields(one, one.at_s) for one in alerts])
         return
     if alerts:
         say_table(("TIME", "KIND", "WHAT"), [(instant(one.at_s), one.kind.value, one.title) for one in alerts])
     else:
         note("There was nothing to tell.")
     if not sends:
-        note("They are sent nowhere: set WEBHOOK_URL.")
+        note(_SENT_NOWHERE)
     elif waiting:
         note(f"{waiting} wait to be delivered.")
 
 
-@app.command("test")
-def test() -> None:
-    """Send a message to WEBHOOK_URL now."""
+@app.command()
+def active(as_json: _Json = False) -> None:
+    """Show what is due now, the gravest first."""
     from app.cli.watch_session import run_on_watch
 
-    async def send(session: WatchSession) -> str:
-        now_s = session.clock.wall_s()
-        return await session.alerts.try_out(
-            Alert(id=f"test:{now_s:.3f}", kind=AlertKind.TEST, at_s=now_s, subject="", title="A test of the alerts")
-        )
+    async def read(session: WatchSession) -> list[ActiveAlert]:
+        return await session.alerts.active()
 
-    problem = run_on_watch(send)
+    alerts = run_on_watch(read)
+    if as_json:
+        say_json(
+            [
+                {**_fields(one, one.since_s), "silenced_until": _until(one.silenced_until_s), "told": one.is_told}
+                for one in alerts
+            ]
+        )
+    elif alerts:
+        rows = [(instant(one.since_s), one.gravity.value, one.title, _silent(one), one.id) for one in alerts]
+        say_table(("SINCE", "GRAVITY", "WHAT", "SILENT UNTIL", "ID"), rows)
+    else:
+        note("All is well.")
+
+
+@app.command("test")
+def try_out(
+    receiver: Annotated[str, typer.Option("--receiver", "-r", help="Only this one: slack, email, webhook-2 …")] = "",
+) -> None:
+    """Send a message to every receiver now, or to one of them."""
+    from app.cli.watch_session import run_on_watch
+
+    async def send(session: WatchSession) -> tuple[str, list[str]]:
+        alerts = session.alerts
+        reached = [name for name in alerts.receivers if receiver in ("", name)]
+        return await alerts.try_out(alerts.test_alert(deed_author()), receiver), reached
+
+    problem, reached = run_on_watch(send)
     if problem:
         raise CommandFailed(problem, REFUSED)
-    say("It was taken.")
+    say(f"It was taken by {', '.join(reached)}.")
+
+
+@app.command()
+def silence(
+    what: Annotated[str, typer.Argument(help="An id of `alerts active`, a kind like key_spent, or all.")],
+    hours: Annotated[float, typer.Argument(min=0, max=720, help="For how long. 0: no more.")],
+) -> None:
+    """Send nothing of it for some hours. It is shown all the same, and told afterwards if it lasts."""
+    from app.cli.watch_session import run_on_watch
+
+    async def hush(session: WatchSession) -> str:
+        known = {ALL, *AlertKind, *(one.id for one in await session.alerts.active())}
+        if hours and what not in known:
+            raise CommandFailed("This is neither an id of `alerts active` nor a kind.", USAGE)
+        return instant((await session.alerts.silence(what, hours, by=deed_author())).until_s)
+
+    until = run_on_watch(hush)
+    say(f"Silent until {until}." if hours else "It is told again.")
+
+
+def _fields(one: Alert | ActiveAlert, at_s: float) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "kind": one.kind.value,
+        "gravity": one.gravity.value,
+        "at": instant(at_s),
+        "title": one.title,
+        "text": one.text,
+    }
+
+
+def _until(at_s: float) -> str | None:
+    return instant(at_s) if at_s else None
+
+
+def _silent(one: ActiveAlert) -> str:
+    return _until(one.silenced_until_s) or ""

@@ -24,7 +24,7 @@ from app.core.upstream_url import UpstreamUrl, parse_upstream, split_http
 MIN_SECRET_CHARACTERS: Final = 32
 MOVABLE: Final = frozenset({"free_limit", "moderation", "guardrail", "region"})
 EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
-_WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_", "OIDC_")
+_WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_", "OIDC_", "ALERT_", "WEBHOOK_")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -167,15 +167,45 @@ class Settings(BaseSettings):
     ledger_entries: int = Field(200_000, ge=1000, le=100_000_000, description="Most calls kept one by one in Redis.")
     ledger_days: int = Field(30, ge=1, le=3650, description="Longest time that single calls are kept.")
     keep_bodies_h: float = Field(24, gt=0, le=8760, description="Life of kept bodies, for clients that have them kept.")
-    alert_at: Percents = Field((50, 80, 95), description="Percents of a money limit at which somebody is told.")
-    webhook_url: str = Field("", repr=False, description="Where alerts are sent. Empty: nowhere.")
-    webhook_secret: SecretStr = Field(SecretStr(""), description="Signs alerts (Standard Webhooks): whsec_<base64>.")
-    webhook_to_private: bool = Field(False, description="Alerts may go to addresses of the own network.")
     reconcile_at_h: int = Field(2, ge=0, le=23, description="Hour (UTC) of the nightly comparison with OpenRouter.")
+
+    alert_at: Percents = Field((50, 80, 95), description="Percents of a money limit at which somebody is told.")
+    alert_ready_keys: int = Field(2, ge=0, le=10_000, description="Tell when fewer keys of the pool are ready.")
+    alert_expiry_days: int = Field(7, ge=0, le=365, description="Tell so long before an OpenRouter key ends. 0: never.")
+    alert_failed_sign_ins: int = Field(
+        20, ge=0, le=100_000, description="Tell when so many sign-ins fail within an hour. 0: never."
+    )
+    alert_cooldown_h: float = Field(
+        4, ge=0, le=720, allow_inf_nan=False, description="The same is not told again within this time."
+    )
+    webhook_url: str = Field(
+        "",
+        repr=False,
+        description="Where alerts are sent, several by commas. slack+https://… tells the format of one.",
+    )
+    webhook_format: Literal["auto", "json", "slack", "discord", "teams", "ntfy"] = Field(
+        "auto", description="How webhooks are written. auto: by the receiver's host, else JSON."
+    )
+    webhook_secret: SecretStr = Field(SecretStr(""), description="Signs alerts (Standard Webhooks): whsec_<base64>.")
+    webhook_to_private: bool = Field(False, description="Alerts, mail too, may go to addresses of the own network.")
+    smtp_url: str = Field(
+        "",
+        repr=False,
+        description="Server that sends alerts by mail: smtps://user:password@host:465, or smtp://…:587 with STARTTLS.",
+    )
+    alert_email_from: str = Field("", description="Sender of mail. Empty: the first of ALERT_EMAIL_TO.")
+    alert_email_to: Words = Field((), description="Who gets mail, by commas.")
+    alert_ca_file: str = Field("", description="PEM file of authorities to trust besides the system's, for alerts.")
 
     @cached_property
     def upstream(self) -> UpstreamUrl:
         return parse_upstream(self.openrouter_base_url, allow_plain_http=self.allow_plain_http_upstream)
+
+    @property
+    def webhooks(self) -> tuple[tuple[str, str], ...]:
+        """Format and address of each; the format is empty where the host tells it."""
+        given = "" if self.webhook_format == "auto" else self.webhook_format
+        return tuple((own or given, url) for own, url in setting_checks.webhooks(self.webhook_url))
 
     @property
     def embedded_redis(self) -> bool:
@@ -188,7 +218,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "allowed_hosts", "allowed_origins", "trusted_proxies", "move_account_on", "alert_at",
-        "oidc_allowed_domains", "oidc_allowed_groups", "oidc_roles", mode="before",
+        "alert_email_to", "oidc_allowed_domains", "oidc_allowed_groups", "oidc_roles", mode="before",
     )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
@@ -200,7 +230,7 @@ class Settings(BaseSettings):
         parse_upstream(value, allow_plain_http=bool(info.data.get("allow_plain_http_upstream")))
         return value
 
-    @field_validator("openrouter_ca_file", "oidc_ca_file")
+    @field_validator("openrouter_ca_file", "oidc_ca_file", "alert_ca_file")
     @classmethod
     def _readable_file(cls, value: str) -> str:
         if value and not os.access(value, os.R_OK):
@@ -277,10 +307,20 @@ class Settings(BaseSettings):
 
     @field_validator("webhook_url")
     @classmethod
-    def _usable_webhook(cls, value: str) -> str:
-        # Its query is often the receiver's own secret.
-        if value:
-            split_http(value.partition("?")[0])
+    def _usable_webhooks(cls, value: str) -> str:
+        setting_checks.webhooks(value)
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _usable_smtp(cls, value: str) -> str:
+        setting_checks.smtp(value)
+        return value
+
+    @field_validator("alert_email_from", "alert_email_to")
+    @classmethod
+    def _mailboxes(cls, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
+        setting_checks.mailboxes((value,) if isinstance(value, str) else value, sent=bool(info.data.get("smtp_url")))
         return value
 
     @field_validator("public_url")

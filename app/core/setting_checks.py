@@ -10,10 +10,13 @@ import binascii
 import ipaddress
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 from app.core.upstream_url import is_loopback, split_http
 
 ROLES: Final = ("viewer", "operator", "admin")
+_WEBHOOK: Final = re.compile(r"(?:(json|slack|discord|teams|ntfy)\+)?(https?://.+)")
+_MAILBOX: Final = re.compile(r"[^\s<>@,;\"]+@[A-Za-z0-9.-]+|[^\x00-\x1f<>@]* <[^\s<>@,;\"]+@[A-Za-z0-9.-]+>")
 _LEAST_PASSWORD: Final = 8
 _KNOWN_PASSWORDS: Final = frozenset({
     "password", "password1", "12345678", "123456789", "1234567890", "changeme", "admin123", "adminadmin", "letmein1",
@@ -76,3 +79,38 @@ def group_roles(pairs: tuple[str, ...]) -> None:
 def default_role(role: str, *, provider: bool, bounded: bool) -> None:
     if provider and role != "none" and not bounded:
         raise ValueError("would let in everybody whom the provider knows: set OIDC_ALLOWED_DOMAINS or _GROUPS")
+
+
+def webhooks(text: str) -> tuple[tuple[str, str], ...]:
+    """Format (or nothing) and address of each. A path, query or user in one is often the receiver's own secret."""
+    found = []
+    for piece in re.split(r"[\s,]+(?=[a-z]+(?:\+https?)?://)", text.strip().rstrip(",")) if text.strip() else ():
+        match = _WEBHOOK.fullmatch(piece)
+        if match is None:
+            raise ValueError("must be http(s):// addresses, separated by commas, or like slack+https://")
+        scheme, _, rest = match[2].partition("?")[0].partition("://")
+        place, slash, path = rest.partition("/")
+        split_http(f"{scheme}://{place.rpartition('@')[2]}{slash}{path}")
+        found.append((match[1] or "", match[2]))
+    return tuple(found)
+
+
+def smtp(url: str) -> None:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a URL (write special characters of a password as %40 and the like)") from None
+    if parts.scheme not in ("smtp", "smtps") or not host or port == 0:
+        raise ValueError("must be smtp:// or smtps://, and a host")
+    if parts.path.strip("/") or parts.query or parts.fragment or re.search(r"[^\x21-\x7e]", url):
+        raise ValueError("must end in the host or port (write special characters of a password as %2F and the like)")
+
+
+def mailboxes(boxes: tuple[str, ...], *, sent: bool) -> None:
+    if not all(_MAILBOX.fullmatch(box) for box in boxes if box):
+        raise ValueError("must be an e-mail address, or several separated by commas")
+    if any(boxes) and not sent:
+        raise ValueError("needs SMTP_URL: nobody else sends mail")

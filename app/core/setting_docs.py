@@ -26,6 +26,7 @@ _GROUPS: Final = {
     "Calls to OpenRouter": "connect_timeout_s",
     "The pool of OpenRouter keys": "pool_strategy",
     "Money and limits": "without_redis_rates",
+    "Alerts": "alert_at",
 }
 
 

@@ -85,7 +85,7 @@ def wanted_of(query: Mapping[str, str], now_s: float) -> Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of deeds. `older`: the place to go on from; `complete` is False where the search stopped before its end."""
+    """A page of deeds. `older`: the place to go on from; not `complete`: the search stopped before its end."""
 
     deeds: list[Noted]
     older: str = ""

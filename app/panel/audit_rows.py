@@ -26,7 +26,7 @@ _BY_ID: Final = {
 _WHOLE: Final = {
     "account": "/admin/people",
     "session": "/admin/account",
-    "token": "/admin/tokens",
+    "token": "/admin/tokens",  # nosec B105
     "gateway": "/admin/settings",
 }
 _MOST_LINES: Final = 400

@@ -41,6 +41,7 @@ from app.panel import (
 from app.panel import groups as group_pages
 from app.panel import usage as usage_page
 from app.panel.api import (
+    alerts,
     audit,
     client_keys,
     description,
@@ -94,6 +95,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     usage.router,
     audit.router,
     system.router,
+    alerts.router,
     logs.router,
     promised.router,
     description.router,

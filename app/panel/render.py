@@ -17,6 +17,8 @@ from app.panel import figures, plots
 from app.panel.access import may
 from app.panel.assets import Assets
 from app.panel.words import LANGUAGES, language_of, words_of
+from app.services.live_settings import value_of
+from app.services.switches import Switch
 
 FOLDER: Final = Path(__file__).parent / "templates"
 POLICY: Final = (
@@ -98,6 +100,16 @@ def say(request: Request, text: str, **values: object) -> str:
     return words_of(language(request)).gettext(text) % values
 
 
+def _off(request: Request) -> tuple[str, ...]:
+    """Pages that an administrator has switched off, or that are not for this person."""
+    context, person = request.app.state.context, getattr(request.state, "person", None)
+    switches = getattr(context, "switches", None)
+    is_on = switches is None or value_of(context.settings, switches.get, Switch.PLAYGROUND)
+    if is_on and (person is None or may(person, "GET /admin/playground")):
+        return ()
+    return ("/admin/playground",)
+
+
 def _common(request: Request) -> dict[str, Any]:
     theme = request.cookies.get("theme", "")
     return {
@@ -109,5 +121,6 @@ def _common(request: Request) -> dict[str, Any]:
         "zone": "local" if request.cookies.get("zone") == "local" else "utc",
         "shortcuts": request.cookies.get("shortcuts") != "off",
         "told": unquote(request.cookies.get(_TOLD, "")),
+        "off": _off(request),
         "now_s": request.app.state.context.clock.wall_s(),
     }

@@ -60,7 +60,9 @@ def rows(
     # What is empty counts as not set: so the table reads it.
     given = {name.upper() for name, value in (os.environ if environ is None else environ).items() if value}
     filed = _names_in(env_file)
-    return [(title, [_row(settings, name, stored, given, filed) for name in names]) for title, names in setting_groups()]
+    return [
+        (title, [_row(settings, name, stored, given, filed) for name in names]) for title, names in setting_groups()
+    ]
 
 
 def chosen(

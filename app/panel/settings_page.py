@@ -9,7 +9,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.models.alerts import Alert, AlertKind
 from app.panel.context import Context, PanelContext, SignedIn
 from app.panel.entry import Access, ask_again
 from app.panel.openrouter_forms import read_form
@@ -86,10 +85,7 @@ async def sign_out(request: Request, ctx: Context, access: Access, person: Signe
 
 @router.post(f"{PATH}/alerts/test")
 async def try_alert(request: Request, ctx: Context, person: SignedIn) -> Response:
-    now_s = ctx.clock.wall_s()
-    title = f"Test by {person.name}"
-    alert = Alert(id=f"test-{now_s:.0f}", kind=AlertKind.TEST, at_s=now_s, subject="gateway", title=title)
-    problem = await ctx.alerts.try_out(alert)
+    problem = await ctx.alerts.try_out(ctx.alerts.test_alert(person.name))
     return go(f"{PATH}#alerts", problem or say(request, "The test was delivered."))
 
 
@@ -116,7 +112,7 @@ async def _page(
         **await _people(request, access),
         "alerts": await ctx.alerts.kept(_MOST_ALERTS),
         "waiting": await ctx.alerts.waiting(),
-        "receiver": bool(ctx.settings.webhook_url),
+        "receivers": ctx.alerts.receivers,
         "alert_at": value_of(ctx.settings, ctx.switches.get, Switch.ALERT_AT),
     }
     return page(request, "settings.html", values, status=status, part="system")

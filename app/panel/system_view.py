@@ -1,5 +1,5 @@
-"""How the gateway is, as lines of a page: what readiness asks, what is risky, what runs behind. Pure; the words stand in
-the template.
+"""How the gateway is, as lines of a page: what readiness asks, what is risky, what runs behind. Pure; the words stand
+in the template.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def service(health: Health) -> list[Line]:
 
 def warnings(settings: Settings, health: Health, redis: RedisFacts, *, secure: bool, host: str) -> list[Line]:
     """The gravest first."""
-    return sorted(_warnings(settings, health, redis, secure, host), key=lambda line: ("bad", "warn", "idle").index(line.tone))
+    return sorted(
+        _warnings(settings, health, redis, secure, host), key=lambda line: ("bad", "warn", "idle").index(line.tone)
+    )
 
 
 def _warnings(settings: Settings, health: Health, redis: RedisFacts, secure: bool, host: str) -> Iterator[Line]:

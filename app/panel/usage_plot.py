@@ -193,8 +193,8 @@ def _lines(series: Sequence[Series], paths: Sequence[tuple[str, ...]], kind: str
         # The gaps of both are the same: a step has all of its quantiles or none.
         upper, lower = paths
         return [("area", "k1", _between(*both)) for both in zip(upper, lower, strict=True)] + drawn
-    if len(series) == 1 or "dash" in series[1].tone:
-        return [("area", "k1", _below(points)) for points in paths[0]] + drawn[::-1]
+    if series and all("dash" in one.tone for one in series[1:]):
+        return [("area", series[0].tone, _below(points)) for points in paths[0]] + drawn[::-1]
     return drawn
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from app.models.alerts import Alert, AlertKind
+from app.models.alerts import Alert, AlertKind, Gravity
 from app.models.limits import Span
 from app.services.limit_refusal import in_words
 from app.services.money import Standing, dollars
@@ -22,11 +22,9 @@ def budget_alert(subject: str, name: str, standing: Standing, percent: int, now_
     """Of one limit in one period at one percent: again the same when it is noticed again."""
     limit = standing.limit
     period = period_of(limit.span, now_s)
+    full = standing.used_nano >= standing.size_nano and not limit.shadow
     title = f"{name} has used {percent} % of {in_words(limit, standing.size_nano)}"
-    if standing.used_nano >= standing.size_nano and not limit.shadow:
-        consequence = "Further calls are refused"
-    else:
-        consequence = f"${dollars(max(0, standing.left_nano))} are left"
+    consequence = "Further calls are refused" if full else f"${dollars(max(0, standing.left_nano))} are left"
     until = "" if standing.resets_at is None else f" until {_instant(standing.resets_at)}"
     return Alert(
         id=f"budget:{subject}:{limit.id}:{period}:{percent}",
@@ -35,7 +33,16 @@ def budget_alert(subject: str, name: str, standing: Standing, percent: int, now_
         subject=subject,
         title=title,
         text=f"${dollars(standing.used_nano)} are spent or reserved. {consequence}{until}.",
+        gravity=Gravity.BAD if full else Gravity.WARN,
+        place=place_of(subject),
+        until_s=standing.resets_at or 0.0,
     )
+
+
+def place_of(subject: str) -> str:
+    """Where a spender is seen: c:<client>, g:<group>."""
+    kind, _, name = subject.partition(":")
+    return f"/admin/{'client-keys' if kind == 'c' else 'groups'}/{name}"
 
 
 def kept_s(span: Span) -> int:

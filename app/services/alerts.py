@@ -1,14 +1,12 @@
-"""The one place where alerts are raised, kept and sent. Each event is told once, whoever notices it.
-
-Kept in Redis until it is delivered, so that no restart and no outage of the receiver loses one.
+"""The one place where alerts are raised, kept, silenced and sent. Each event is told once, whoever notices it, and a
+state at its begin and its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -16,34 +14,32 @@ import msgspec
 from app.core.clock import Clock
 from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable
 from app.core.tasks import TaskSet
-from app.models.alerts import Alert
+from app.models.accounts import Account
+from app.models.alerts import ActiveAlert, Alert, AlertKind, Condition, Episode, Silence
 from app.models.keys import ClientKey
 from app.models.limits import GATEWAY_GROUP, Group
+from app.services.alert_outbox import Outbox, Receiver
 from app.services.alert_rules import budget_alert, kept_s, passed
+from app.services.alert_states import Ending, Pace, Round, advance, due_now, silenced_until
+from app.services.audit import Audit
+from app.services.audit_chain import Deed
 from app.services.election import Election
 from app.services.money import Standing
+from app.services.people_store import Register
 from app.services.tally import Tally
-from app.services.webhooks import NotSent, Webhook
 
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 2.0
 _MOST_KEPT: Final = 1000
+_MOST_RECENT: Final = 200
 _MOST_SPENDERS: Final = 500
-_PAUSES_S: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0)
 _KEPT_S: Final = 400 * 86_400
-
-
-class _Due(msgspec.Struct, frozen=True):
-    """An alert on its way: how often it was tried, and when it is tried again."""
-
-    alert: Alert
-    tries: int = 0
-    next_s: float = 0.0
-
+_HOUR_S: Final = 3600.0
 
 _alert = msgspec.json.Decoder(Alert)
-_due = msgspec.json.Decoder(_Due)
+_episode = msgspec.json.Decoder(Episode)
+_silence = msgspec.json.Decoder(Silence)
 
 
 class Alerts:
@@ -54,32 +50,50 @@ class Alerts:
         redis: RedisManager,
         tally: Tally,
         clock: Clock,
-        webhook: Webhook | None,
+        receivers: Sequence[Receiver] | None,
         percents: Sequence[int],
         clients: Callable[[], Mapping[str, ClientKey]],
         groups: Callable[[], Mapping[str, Group]],
+        *,
+        cooldown_h: float = 4.0,
     ) -> None:
         self._redis = redis
         self._tally = tally
         self._clock = clock
-        self._webhook = webhook
         self._percents = percents
         self._clients = clients
         self._groups = groups
+        self._pace = Pace(cooldown_h * _HOUR_S)
+        self._outbox = Outbox(redis, clock, receivers or ())
         self._election = Election(redis, clock, "alerts")
         self._tasks = TaskSet()
-        books = redis.keys.books
+        self._alone: dict[str, Episode] = {}
+        books, audit = redis.keys.books, Audit(redis)
+        self._deeds = Register(redis, audit, redis.keys.people("accounts"), Account)
         self._spenders = books("spenders")
         self._kept = books("alerts", "kept")
-        self._queue = books("alerts", "due")
+        self._states = books("alerts", "states")
+        self._silences = books("alerts", "silences")
 
     def tell_at(self, percents: Sequence[int]) -> None:
         """Of a money limit, from the next look on."""
         self._percents = percents
 
+    @property
+    def leads(self) -> bool:
+        """Whether this worker is the one that looks and tells."""
+        return self._election.holds
+
+    @property
+    def receivers(self) -> Mapping[str, str]:
+        """Who is told: names, and as much of their addresses as may be shown."""
+        return {name: one.host for name, one in self._outbox.receivers.items()}
+
     def start(self) -> None:
         self._election.start()
-        self._tasks.spawn(self._go_on(), "alerts: look")
+        self._tasks.spawn(self._go_on("look", self.look), "alerts: look")
+        self._tasks.spawn(self._go_on("deliver", self.deliver), "alerts: deliver")
+        self._tasks.spawn(self._carry_on(), "alerts: deliver without redis")
 
     async def close(self) -> None:
         await self._tasks.close()
@@ -87,41 +101,107 @@ class Alerts:
 
     async def tell(self, alert: Alert, *, kept_s: int = _KEPT_S) -> bool:
         """Keeps and sends it, unless the same was raised before. Raises RedisUnavailable."""
+        now_s = self._clock.wall_s()
+        quiet = await self.silences()
+        names = (alert.id, f"{alert.kind.value}:{alert.subject}")
+        hushed = any(silenced_until(quiet, now_s, alert.kind, name) for name in names)
+        return await self._keep(alert, [] if hushed else self._outbox.commands(alert), kept_s)
+
+    async def _keep(self, alert: Alert, sending: Sequence[tuple[Any, ...]], kept_s: int = _KEPT_S) -> bool:
         mark = self._redis.keys.books("alerts", "raised", alert.id)
         if not await self._redis.command("SET", mark, "1", "NX", "EX", kept_s):
             return False
-        commands: list[tuple[Any, ...]] = [
-            ("LPUSH", self._kept, msgspec.json.encode(alert)),
-            ("LTRIM", self._kept, 0, _MOST_KEPT - 1),
-        ]
-        if self._webhook is not None:
-            commands.append(("HSET", self._queue, alert.id, msgspec.json.encode(_Due(alert))))
-        await self._redis.pipeline(commands)
+        kept = [("LPUSH", self._kept, msgspec.json.encode(alert)), ("LTRIM", self._kept, 0, _MOST_KEPT - 1)]
+        await self._redis.pipeline([*kept, *sending])
         log.warning("alert was raised", extra={"kind": alert.kind.value, "subject": alert.subject})
         return True
 
+    # ---- what there is
+
     async def kept(self, most: int = 100) -> list[Alert]:
-        """The newest first. Raises RedisUnavailable."""
+        """What was told, the newest first. Raises RedisUnavailable."""
         return [_alert.decode(one) for one in await self._redis.command("LRANGE", self._kept, 0, most - 1)]
 
     async def waiting(self) -> int:
-        """How many are not delivered yet. Raises RedisUnavailable."""
-        return int(await self._redis.command("HLEN", self._queue))
+        """How many messages are not delivered yet. Raises RedisUnavailable."""
+        return await self._outbox.waiting()
 
-    async def _go_on(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            if not self._election.holds:
-                continue
-            try:
-                await self.look()
-                await self.deliver()
-            except (RedisUnavailable, RedisReplyError) as failure:
-                log.debug("alerts without redis", extra={"reason": str(failure)})
-            except Exception as error:  # noqa: BLE001 - a supervisor: who leads and has stopped would stop all
-                log.error("alerts round failed", extra={"error": type(error).__name__})  # noqa: TRY400 - may quote
+    async def active(self) -> list[ActiveAlert]:
+        """What is due now, the gravest first: from this worker's memory alone while Redis is away."""
+        episodes: dict[str, Episode] = {}
+        events: list[Alert] = []
+        quiet: list[Silence] = []
+        try:
+            episodes, quiet = await self._episodes(), await self.silences()
+            events = await self.kept(_MOST_RECENT)
+        except (RedisUnavailable, RedisReplyError):
+            log.debug("active alerts without redis")
+        return due_now({**episodes, **self._alone}.values(), events, quiet, self._clock.wall_s())
 
-    # ---- budgets
+    async def _episodes(self) -> dict[str, Episode]:
+        stored = await self._redis.command("HGETALL", self._states)
+        pairs = stored.items() if isinstance(stored, dict) else zip(stored[::2], stored[1::2], strict=True)
+        return {bytes(name).decode(): _episode.decode(text) for name, text in pairs}
+
+    # ---- silence
+
+    async def silences(self) -> list[Silence]:
+        """Those that last. Raises RedisUnavailable."""
+        stored = await self._redis.command("HGETALL", self._silences)
+        found = map(_silence.decode, stored.values() if isinstance(stored, dict) else stored[1::2])
+        now_s = self._clock.wall_s()
+        return sorted((one for one in found if one.until_s > now_s), key=lambda one: one.what)
+
+    async def silence(self, what: str, hours: float, *, by: str) -> Silence:
+        """Sends nothing of it for so long; 0 hours end a silence. What still lasts then is told. Raises
+        RedisUnavailable.
+        """
+        now_s = self._clock.wall_s()
+        made = Silence(what=what, until_s=now_s + hours * _HOUR_S, by=by)
+        if hours > 0:
+            await self._redis.command("HSET", self._silences, what, msgspec.json.encode(made))
+        else:
+            await self._redis.command("HDEL", self._silences, what)
+        after = f"for {hours:g} h" if hours > 0 else "no more"
+        await self._deeds.note(
+            Deed(at=now_s, by=by, deed="silence", kind="alert", id=what, name=what, before="", after=after)
+        )
+        return made
+
+    # ---- states
+
+    async def take(self, found: Iterable[Condition], ending: Ending) -> None:
+        """What a look at everything has found. Raises RedisUnavailable."""
+        quiet = await self.silences()
+        done = advance(await self._episodes(), found, self._clock.wall_s(), self._pace, ending=ending, silences=quiet)
+        # Told first: whoever goes on after a crash tells the same under the same ids, and so not again.
+        for alert in done.news:
+            await self.tell(alert)
+        await self._redis.pipeline([self._change(name, episode) for name, episode in done.changes.items()])
+
+    def _change(self, name: str, episode: Episode | None) -> tuple[Any, ...]:
+        if episode is None:
+            return ("HDEL", self._states, name)
+        return ("HSET", self._states, name, msgspec.json.encode(episode))
+
+    def take_alone(self, found: Iterable[Condition], ending: Ending, *, tells: bool) -> None:
+        """What this worker sees by itself while Redis is away. One of the workers of a machine `tells`."""
+        done: Round = advance(self._alone, found, self._clock.wall_s(), self._pace, ending=ending)
+        for name, episode in done.changes.items():
+            if episode is None:
+                del self._alone[name]
+            else:
+                self._alone[name] = episode
+        for alert in done.news if tells else ():
+            self._outbox.carry(alert)
+            log.warning("alert was raised", extra={"kind": alert.kind.value, "subject": alert.subject})
+
+    @property
+    def alone(self) -> bool:
+        """Whether this worker has seen something by itself that is not over."""
+        return any(episode.is_open for episode in self._alone.values())
+
+    # ---- limits of money
 
     async def look(self) -> None:
         """At whoever has spent since the last time. Raises RedisUnavailable."""
@@ -151,51 +231,44 @@ class Alerts:
 
     async def deliver(self) -> None:
         """Everything that is due now. Raises RedisUnavailable."""
-        if self._webhook is None:
-            return
-        stored = await self._redis.command("HGETALL", self._queue)
-        for text in stored.values() if isinstance(stored, dict) else stored[1::2]:
-            due = _due.decode(text)
-            if due.next_s <= self._clock.wall_s():
-                await self._send(self._webhook, due)
+        await self._outbox.deliver()
 
-    async def try_out(self, alert: Alert) -> str:
-        """Sends it once, without keeping it. What went wrong, as a sentence, or nothing."""
-        if self._webhook is None:
-            return "There is no receiver: set WEBHOOK_URL."
-        try:
-            await self._webhook.send(alert.id, _body(alert))
-        except NotSent as failure:
-            return f"It was not taken: {failure.reason}."
-        return ""
+    async def try_out(self, alert: Alert, receiver: str = "") -> str:
+        """Sends it once to one receiver or all, without keeping it. What went wrong, as a sentence, or nothing."""
+        return await self._outbox.try_out(alert, receiver)
 
-    async def _send(self, webhook: Webhook, due: _Due) -> None:
-        alert = due.alert
-        try:
-            await webhook.send(alert.id, _body(alert))
-        except NotSent as failure:
-            if due.tries >= len(_PAUSES_S):
-                log.error("alert never delivered", extra={"kind": alert.kind.value, "reason": failure.reason})  # noqa: TRY400 - a code
-                await self._redis.command("HDEL", self._queue, alert.id)
-                return
-            pause_s = _PAUSES_S[due.tries]
-            log.warning("alert not delivered", extra={"reason": failure.reason, "again_s": pause_s})
-            later = _Due(alert, due.tries + 1, self._clock.wall_s() + pause_s)
-            await self._redis.command("HSET", self._queue, alert.id, msgspec.json.encode(later))
-            return
-        await self._redis.command("HDEL", self._queue, alert.id)
-        log.info("alert was delivered", extra={"kind": alert.kind.value})
+    def test_alert(self, by: str) -> Alert:
+        """What is sent to try receivers out."""
+        now_s = self._clock.wall_s()
+        title = f"A test of the alerts by {by}" if by else "A test of the alerts"
+        return Alert(id=f"test:{now_s:.3f}", kind=AlertKind.TEST, at_s=now_s, subject="gateway", title=title)
 
+    async def _go_on(self, what: str, work: Callable[[], Any]) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not self._election.holds:
+                continue
+            try:
+                await work()
+            except (RedisUnavailable, RedisReplyError) as failure:
+                log.debug("alerts without redis", extra={"work": what, "reason": str(failure)})
+            except Exception as error:  # noqa: BLE001 - a supervisor: who leads and has stopped would stop all
+                log.error("alerts round failed", extra={"work": what, "error": type(error).__name__})  # noqa: TRY400 - may quote
 
-def _body(alert: Alert) -> bytes:
-    return msgspec.json.encode(
-        {
-            "type": f"alert.{alert.kind.value}",
-            "timestamp": datetime.fromtimestamp(alert.at_s, UTC).isoformat(),
-            "data": alert,
-            "text": f"{alert.title}. {alert.text}".strip(),
-        }
-    )
+    async def _carry_on(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await self.hand_over()
+            except (RedisUnavailable, RedisReplyError):
+                await self._outbox.deliver_carried()
+
+    async def hand_over(self) -> None:
+        """Gives what was told without Redis to Redis, with what is left to be delivered. Raises RedisUnavailable."""
+        while self._outbox.carried:
+            first = self._outbox.carried[0]
+            await self._keep(first.alert, self._outbox.handed_over(first))
+            self._outbox.carried.pop(0)
 
 
 def _group_name(name: str, group_id: str) -> str:

@@ -129,4 +129,3 @@ def _told(check: ChainCheck, at_s: float) -> Checked:
         before=check.before,
         breaks=tuple(breaks),
     )
-

@@ -63,8 +63,5 @@ class Beats:
 
 
 def _waits_for(task: asyncio.Task[Any]) -> object:
-    """The innermost thing that a task waits for; None while it does not wait."""
-    found: Any = task.get_coro()
-    while (inner := getattr(found, "cr_await", None) or getattr(found, "ag_await", None)) is not None:
-        found = inner
-    return None if found is task.get_coro() else found
+    """The future that a task waits for; None while it does not wait, or where this Python does not tell."""
+    return getattr(task, "_fut_waiter", None)

@@ -1,4 +1,4 @@
-"""The first deed of every audit: that the gateway was installed. Noted once, and never where anything stands already."""
+"""The first deed of every audit: that the gateway was installed. Noted once, and never where anything stands."""
 
 from __future__ import annotations
 

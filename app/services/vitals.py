@@ -1,4 +1,4 @@
-"""How this worker feels, second by second: how late its loop is, how fast Redis answers, what it holds. Judges nothing."""
+"""How this worker feels, second by second: how late its loop is, how fast Redis answers, what it holds. No judge."""
 
 from __future__ import annotations
 

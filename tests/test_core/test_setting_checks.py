@@ -78,3 +78,46 @@ def test_roles_of_groups() -> None:
             check.group_roles(pairs)
     with pytest.raises(ValueError, match="everybody"):
         check.default_role("viewer", provider=True, bounded=False)
+
+
+def test_webhooks() -> None:
+    """Several by commas or lines, each with its format before a plus; a comma inside of one stays."""
+    text = "https://a.example/x?y=1,2,\n slack+https://b.example:444/z,http://user:p%40ss@c.example"
+    assert check.webhooks(text) == (
+        ("", "https://a.example/x?y=1,2"),
+        ("slack", "https://b.example:444/z"),
+        ("", "http://user:p%40ss@c.example"),
+    )
+    assert check.webhooks("") == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["a.example", "ftp://a.example", "irc+https://a.example", "https://", "https://a.example,b.example/ x"]
+)
+def test_no_webhooks(text: str) -> None:
+    """And what is wrong is told without a word of it."""
+    with pytest.raises(ValueError, match="must") as caught:
+        check.webhooks(text)
+    assert "example" not in str(caught.value).replace("slack+https://", "")
+
+
+def test_mail_servers() -> None:
+    """TLS from the start or later; nothing behind the port."""
+    for url in ("", "smtp://mail.example", "smtps://user:p%40ss@mail.example:465", "smtp://[::1]:25/"):
+        check.smtp(url)
+    for url in ("mail.example", "http://mail.example", "smtp://", "smtp://h/path", "smtp://h?x=1", "smtp://h:0",
+                "smtp://u:p w@h", "smtp://h:port"):  # fmt: skip
+        with pytest.raises(ValueError, match=r"must|is not") as caught:
+            check.smtp(url)
+        assert url == "smtp://" or url not in str(caught.value)
+
+
+def test_mailboxes() -> None:
+    """With a name or without, never with a line break; and somebody must send it."""
+    check.mailboxes(("ann@example.org", "Gateway <g@example.org>"), sent=True)
+    check.mailboxes(("",), sent=False)
+    for box in ("ann", "ann@", "a@b\r\nBcc: x@y", "Ann\n <a@b>", "a@b, c@d", "<a@b> <c@d>"):
+        with pytest.raises(ValueError, match="e-mail"):
+            check.mailboxes((box,), sent=True)
+    with pytest.raises(ValueError, match="SMTP_URL"):
+        check.mailboxes(("ann@example.org",), sent=False)

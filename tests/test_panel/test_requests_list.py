@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,14 +16,14 @@ from app.panel.requests_list import SIZE, histogram_steps
 from app.services.ledger import Histogram
 from tests.gateway_process import wait_until
 from tests.test_panel.conftest import OpenPage, PanelWorld
-from tests.test_panel.usage_world import FORMULA, MODEL, PLAIN, RARE, XSS, BooksWorld, books_world
+from tests.test_panel.usage_world import FORMULA, MANY, MODEL, PLAIN, RARE, XSS, BooksWorld, books_world
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 __all__ = ["books_world"]
 PATH = "/admin/requests"
-ALL = PLAIN + 8
+ALL = PLAIN + 8 + MANY
 
 
 def shown(text: str) -> list[str]:
@@ -93,7 +94,7 @@ def test_an_empty_list_names_its_filter(books_world: BooksWorld) -> None:
 
 def test_an_empty_gateway_says_what_to_do(empty_world: PanelWorld) -> None:
     """Without a filter to blame."""
-    with empty_world.sign_in() as http:
+    with closing(empty_world.sign_in()) as http:
         text = http.get(PATH).text
     assert "No call yet." in text
     assert 'href="/admin">What to do first' in text
@@ -167,23 +168,28 @@ def drawer_of(page: Page) -> Any:
     return page.locator("#drawer")
 
 
+def focused(page: Page) -> str | None:
+    """Where the link with the focus leads to."""
+    found: str | None = page.evaluate("document.activeElement.getAttribute('href')")
+    return found
+
+
 def test_a_call_opens_in_a_drawer_with_an_address(books_world: BooksWorld, open_page: OpenPage) -> None:
     """Opened, stepped through, closed and gone back to without loading the list anew."""
     page = open_page(books_world, f"{PATH}?model={MODEL}")
     page.evaluate("window.still = true")
     links = shown(page.content())
-    page.locator("tbody tr").nth(2).locator(".c-cost").click()
-    page.wait_for_url(f"**{PATH}/{links[2]}")
+    at = links.index("plain-3")
+    page.locator("tbody tr").nth(at).locator(".c-cost").click()
+    page.wait_for_url(f"**{PATH}/plain-3")
     assert drawer_of(page).is_visible()
-    assert drawer_of(page).locator("#call-title").inner_text().startswith("Served by prod-a")
+    assert drawer_of(page).locator("#call-title").inner_text() == "Served by prod-a at the first try."
     page.keyboard.press("j")
-    page.wait_for_url(f"**{PATH}/{links[3]}")
+    page.wait_for_url(f"**{PATH}/plain-4")
     page.keyboard.press("Escape")
-    page.wait_for_url(f"**{PATH}?model=*")
+    page.wait_for_url(lambda url: "?model=" in url)
     assert not drawer_of(page).is_visible()
-    assert page.evaluate("document.activeElement.closest('tr').dataset.place") == page.locator("tbody tr").nth(
-        3
-    ).get_attribute("data-place")
+    wait_until(lambda: focused(page) == f"{PATH}/plain-4", what="the focus where it was")
     page.go_forward()
     drawer_of(page).wait_for(state="visible")
     page.go_back()
@@ -199,7 +205,7 @@ def test_a_drawer_loaded_anew_is_a_page(books_world: BooksWorld, open_page: Open
     page.reload()
     assert page.locator("h1").inner_text() == "Served by prod-a after burst was rate-limited."
     page.go_back()
-    page.wait_for_function("document.querySelector('h1').textContent === 'Requests'")
+    page.get_by_role("heading", name="Requests", exact=True).wait_for()
     assert page.locator("tbody tr").count() == 1
 
 
@@ -209,18 +215,15 @@ def test_new_calls_slide_in_unless_somebody_reads(books_world: BooksWorld, open_
     rows = page.locator("tbody tr")
     before = rows.count()
 
-    def called() -> None:
-        # The stream tells what comes after it has begun to look.
+    def called() -> Page:
+        # Again and again: the stream tells what comes after it has begun to look.
         books_world.call("quiet")
-        page.wait_for_timeout(50)
+        page.wait_for_timeout(200)
+        return page
 
-    def more_than(count: int) -> bool:
-        called()
-        return rows.count() > count
-
-    wait_until(lambda: more_than(before), what="a row of a new call", within_s=20)
+    wait_until(lambda: called() and rows.count() > before, what="a row of a new call", within_s=20)
     rows.first.hover()
-    wait_until(lambda: (called(), page.locator("#fresh").is_visible())[1], what="news that wait", within_s=20)
+    wait_until(lambda: called().locator("#fresh").is_visible(), what="news that wait", within_s=20)
     assert re.fullmatch(r"\d+ new ↑", page.locator("#fresh").inner_text())
     held = rows.count()
     page.mouse.move(2, 2)

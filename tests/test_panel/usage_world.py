@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx2
 import pytest
@@ -29,6 +30,8 @@ RARE = "rare/model"
 USD = 10**9
 PLAIN = 60
 """Calls of the last hour that are as usual."""
+MANY = 14
+"""Models that were called once, weeks ago."""
 
 
 @dataclass
@@ -64,10 +67,11 @@ class BooksWorld(PanelWorld):
 
 
 def some_calls(keys: list[str], ids: dict[str, str], now_s: float) -> list[Entry]:
-    """Of the last hour, and one of eight days ago."""
+    """Of the last hour, one of eight days ago, and some of twenty."""
     prod, burst, _ = keys
     client = ids["billing-bot"]
-    common = {"client_id": client, "route": "chat/completions", "key_id": prod, "tries": (TryMade(prod, "200", 400.0),)}
+    served = (TryMade(prod, "200", 400.0),)
+    common: dict[str, Any] = {"client_id": client, "route": "chat/completions", "key_id": prod, "tries": served}
     plain = [
         entry(
             number,
@@ -82,7 +86,7 @@ def some_calls(keys: list[str], ids: dict[str, str], now_s: float) -> list[Entry
         for number in range(PLAIN)
     ]
     tries = (TryMade(burst, "429 rate_limited", 118.0), TryMade(prod, "200", 520.0))
-    own = [
+    own: list[dict[str, Any]] = [
         {"request_id": "rescued", "outcome": "rescued", "tries": tries, "duration_ms": 9000.0},
         {"request_id": "failed", "outcome": "failed", "status": 502, "error": "upstream_connect", "model": "",
          "tries": (TryMade(burst, "502 upstream_fault", 30.0),), "key_id": burst, "cost_nano": 0,
@@ -101,7 +105,11 @@ def some_calls(keys: list[str], ids: dict[str, str], now_s: float) -> list[Entry
         entry(1000 + number, **{**common, "at_s": now_s - 30 - number, "model": MODEL, **changes})
         for number, changes in enumerate(own)
     ]
-    return sorted([*plain, *more], key=lambda one: one.at_s + one.duration_ms / 1000)
+    many = [
+        entry(2000 + number, request_id=f"many-{number}", at_s=now_s - 20 * 86_400, model=f"maker/model-{number}")
+        for number in range(MANY)
+    ]
+    return sorted([*plain, *more, *many], key=lambda one: one.at_s + one.duration_ms / 1000)
 
 
 @pytest.fixture(scope="module")
@@ -130,4 +138,4 @@ def _name(world: BooksWorld, key: str, label: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-__all__ = ["FORMULA", "MODEL", "PLAIN", "RARE", "USD", "XSS", "BooksWorld", "books_world", "some_calls"]
+__all__ = ["FORMULA", "MANY", "MODEL", "PLAIN", "RARE", "USD", "XSS", "BooksWorld", "books_world", "some_calls"]

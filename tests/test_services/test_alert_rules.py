@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from app.models.alerts import Gravity
 from app.models.limits import Limit, Span, Unit
-from app.services.alert_rules import budget_alert, kept_s, passed
+from app.services.alert_rules import budget_alert, kept_s, passed, place_of
 from app.services.money import Whose, standing_of
 
 USD = 10**9
@@ -28,8 +29,11 @@ def test_the_words() -> None:
     alert = budget_alert("c:ck_1", "client bot", standing_of(Whose.KEY, LIMIT, 20 * USD, NOW_S), 80, NOW_S)
     assert alert.title == "client bot has used 80 % of $25 per month"
     assert alert.text == "$20 are spent or reserved. $5 are left until 2026-12-01 00:00 UTC."
+    assert (alert.gravity, alert.place) == (Gravity.WARN, "/admin/client-keys/ck_1")
+    assert alert.until_s == NOW_S + 8 * 86_400
     full = budget_alert("c:ck_1", "client bot", standing_of(Whose.KEY, LIMIT, 25 * USD, NOW_S), 95, NOW_S)
     assert "Further calls are refused until 2026-12-01" in full.text
+    assert full.gravity is Gravity.BAD
     shadow = msgspec.structs.replace(LIMIT, shadow=True)
     assert "$0 are left" in budget_alert("x", "x", standing_of(Whose.KEY, shadow, 25 * USD, NOW_S), 95, NOW_S).text
 
@@ -49,3 +53,9 @@ def test_an_event_has_one_id() -> None:
 def test_it_is_remembered_longer_than_the_period() -> None:
     """Or the same would be told twice."""
     assert [kept_s(span) // 86_400 for span in (Span.DAY, Span.WEEK, Span.MONTH, Span.TOTAL)] == [2, 9, 33, 400]
+
+
+def test_where_a_spender_is_seen() -> None:
+    """A client's page, or a group's."""
+    assert place_of("c:ck_1") == "/admin/client-keys/ck_1"
+    assert place_of("g:g_1") == "/admin/groups/g_1"

@@ -26,7 +26,8 @@ async def test_days_are_counted_once_and_go_on(redis_server: RedisServer) -> Non
         await add(redis, today + 1, 3)
         for _ in range(2):
             fresh = AuditDays(redis, clock)
-            assert [await one.counts() for one in (days, fresh)][0][-2:] == [(today - DAY_S, 2500), (today, 3)]
+            for one in (days, fresh):
+                assert (await one.counts())[-2:] == [(today - DAY_S, 2500), (today, 3)]
             assert sum(count for _, count in await fresh.counts()) == 2503
         await add(redis, today + 2)
         assert (await days.counts())[-1] == (today, 4)

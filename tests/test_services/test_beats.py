@@ -26,7 +26,16 @@ async def ticking(steps: asyncio.Semaphore) -> None:
 
 
 async def inner(steps: asyncio.Semaphore) -> None:
-    await ticking(steps)
+    """As the subscriptions wait: inside an iterator of their own."""
+
+    async def each() -> AsyncIterator[None]:
+        while True:
+            await steps.acquire()
+            if steps is None:
+                yield None
+
+    async for _ in each():
+        await ticking(steps)
 
 
 async def rest() -> None:

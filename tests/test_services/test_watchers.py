@@ -14,7 +14,7 @@ from app.services.insight import Insight
 from app.services.key_manager import KeyManager
 from app.services.ledger import Ledger
 from app.services.upstream_api import UpstreamClient
-from app.services.watchers import alerts_for, reconciliation_for
+from app.services.watchers import alerts_for, receivers_for, reconciliation_for
 from tests.redis_server import RedisServer
 from tests.test_services.conftest import manager
 from tests.test_services.key_workers import CLIENTS, RING
@@ -36,3 +36,27 @@ async def test_alerts_know_their_receiver(redis_server: RedisServer, url: str, s
         await keys.close()
         await tasks.close()
     await client.close()
+
+
+def test_everybody_who_is_named_is_told() -> None:
+    """Each in its own words, under a name that shows no secret."""
+    settings = Settings(
+        _env_file=None,
+        webhook_url="https://hooks.slack.com/services/T/B/secret, https://hooks.slack.com/services/T/C/secret "
+        "ntfy+https://:tk_secret@push.example/topic,https://a.example/x?a=1,2",
+        smtp_url="smtps://user:secret@mail.example",
+        alert_email_to="ann@example.org, bob@example.org",
+    )
+    found = {one.name: one.host for one in receivers_for(settings, SystemClock())}
+    assert found == {
+        "slack": "hooks.slack.com",
+        "slack-2": "hooks.slack.com",
+        "ntfy": "push.example",
+        "webhook": "a.example",
+        "email": "mail.example",
+    }
+    assert settings.webhooks[-1] == ("", "https://a.example/x?a=1,2")
+    assert "secret" not in repr(receivers_for(settings, SystemClock()))
+    one = Settings(_env_file=None, webhook_url="https://a.example/x", webhook_format="teams")
+    assert [made.name for made in receivers_for(one, SystemClock())] == ["teams"]
+    assert receivers_for(Settings(_env_file=None, smtp_url="smtp://mail.example"), SystemClock()) == []

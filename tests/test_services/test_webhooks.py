@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from app.core.clock import SystemClock
 from app.services.webhooks import NotSent, Webhook, is_public, key_of, signature
+from tests.test_services.test_email import certificate
+
+__all__ = ["certificate"]
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 
@@ -85,6 +91,55 @@ async def test_the_own_network_is_closed(receiver: Receiver) -> None:
     with pytest.raises(NotSent, match="ConnectError"):
         await Webhook("http://127.0.0.1:9/x", "", SystemClock(), to_private=True).send("m", b"{}")
     assert receiver.got == []
+
+
+async def test_a_user_and_another_path(receiver: Receiver) -> None:
+    """A user in the address is Basic authentication; an id that fits no header is made to fit."""
+    url = receiver.url.replace("//", "//:tk%5Fsecret@")
+    webhook = Webhook(url, SECRET, SystemClock(), to_private=True)
+    await webhook.send("renew:Änderung\r\nx: y", b"{}", url.replace("/hooks", "/"))
+    ((path, headers, _),) = receiver.got
+    assert path == "/?team=a"
+    assert headers["authorization"] == "Basic " + base64.b64encode(b":tk_secret").decode()
+    assert headers["webhook-id"] == "renew:_nderung__x:_y"
+    assert "@" not in headers["host"]
+
+
+async def test_a_receiver_over_tls(certificate: tuple[Path, Path]) -> None:
+    """Who vouches for it must be known; its name is checked, not its address."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/x"
+    await Webhook(url, "", SystemClock(), to_private=True, ca_file=str(certificate[0])).send("m", b"{}")
+    with pytest.raises(NotSent, match="certificate") as caught:
+        await Webhook(url, "", SystemClock(), to_private=True).send("m", b"{}")
+    assert "ALERT_CA_FILE" in caught.value.words
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("404", "it does not know this address"),
+        ("302", "it sends us elsewhere, and redirects are not followed"),
+        ("418", "it refuses the message"),
+        ("503", "it is out of order"),
+        ("100", "it gave an unusual answer"),
+        ("ReadError", "the connection failed"),
+    ],
+)
+def test_what_went_wrong_in_words(reason: str, words: str) -> None:
+    """Every code has some."""
+    assert NotSent(reason).words == words
 
 
 @pytest.mark.parametrize(

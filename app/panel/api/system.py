@@ -1,15 +1,14 @@
-"""`/admin/api/system`: how the gateway feels, what it tells people, and what is switched while it runs."""
+"""`/admin/api/system`: how the gateway feels, how its books compare, and what is switched while it runs."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from app import __version__
-from app.models.alerts import Alert, AlertKind
 from app.models.books import Comparison
 from app.panel.api.conventions import ApiProblem, Strict, instant
 from app.panel.context import Context, PanelContext, SignedIn
@@ -50,15 +49,6 @@ class StrategyOut(BaseModel):
     switched: bool
     default: str
     choices: list[str]
-
-
-class AlertOut(BaseModel):
-    id: str
-    kind: str
-    at: datetime | None
-    subject: str
-    title: str
-    text: str
 
 
 @router.get("/system-status")
@@ -130,22 +120,6 @@ async def clean_up(ctx: Context) -> dict[str, int]:
     return {"ledger_entries_forgotten": await ctx.ledger.trim()}
 
 
-@router.get("/alerts")
-async def list_alerts(ctx: Context, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AlertOut]:
-    """What people were told, the newest first."""
-    return [_alert_out(alert) for alert in await ctx.alerts.kept(limit)]
-
-
-@router.post("/alerts/test")
-async def try_alert(ctx: Context, person: SignedIn) -> dict[str, bool]:
-    """Sends a test to the webhook; what went wrong is the problem's detail."""
-    alert = Alert(id=f"test-{ctx.clock.wall_s():.0f}", kind=AlertKind.TEST, at_s=ctx.clock.wall_s(), subject="gateway",
-        title=f"Test by {person.name}")  # fmt: skip
-    if problem := await ctx.alerts.try_out(alert):
-        raise ApiProblem(Problem(502, "not-delivered", problem))
-    return {"delivered": True}
-
-
 @router.get("/reconciliation/{day}")
 async def get_reconciliation(day: date, ctx: Context) -> list[dict[str, Any]]:
     """How the books compared with OpenRouter's, for each key, when they were last compared for that UTC day."""
@@ -174,14 +148,3 @@ def _comparison(one: Comparison) -> dict[str, Any]:
         "source": one.source,
         "at": instant(one.at_s),
     }
-
-
-def _alert_out(alert: Alert) -> AlertOut:
-    return AlertOut(
-        id=alert.id,
-        kind=alert.kind,
-        at=instant(alert.at_s),
-        subject=alert.subject,
-        title=alert.title,
-        text=alert.text,
-    )

@@ -5,6 +5,8 @@ const drawer = document.getElementById("drawer");
 const list = document.getElementById("calls");
 const listAddress = location.href;
 let shown = null;
+let opener = null;
+let latest = null;
 
 // A drawer that was loaded anew is a page: what was below it is loaded, too.
 if (!list) addEventListener("popstate", () => location.reload());
@@ -12,11 +14,14 @@ if (!list) addEventListener("popstate", () => location.reload());
 const links = () => [...list.querySelectorAll("tbody:not([hidden]) a[data-call]")];
 
 async function open(link, push) {
+  latest = link;
   const place = link.closest("tr")?.dataset.place ?? "";
   const answer = await fetch(`${link.href}?at=${place}`, { headers: { "HX-Request-Type": "partial" } });
   // Whoever is signed out, and whatever is gone, has a page of its own.
   if (answer.redirected || !answer.ok) return location.assign(link.href);
-  drawer.innerHTML = await answer.text();
+  const text = await answer.text();
+  if (latest !== link) return;
+  drawer.innerHTML = text;
   drawer.dispatchEvent(new Event("htmx:after:swap", { bubbles: true }));
   if (!drawer.open) drawer.showModal();
   drawer.scrollTop = 0;
@@ -33,7 +38,7 @@ function step(by) {
 }
 
 drawer?.addEventListener("close", () => {
-  const opener = shown;
+  opener = shown ?? opener;
   shown = null;
   if (history.state?.call) history.back();
   opener?.focus();
@@ -59,19 +64,17 @@ list?.addEventListener("click", (event) => {
   open(link, true);
 });
 
-// Back and forward between the list and its drawer load nothing, and leave the focus where it is: htmx would take both.
-if (list) {
-  globalThis.navigation?.addEventListener("navigate", (event) => {
-    if (event.navigationType === "traverse" && event.destination.sameDocument) event.stopImmediatePropagation();
-  });
-}
-if (list) addEventListener("popstate", () => {
+// Back and forward between the list and its drawer load nothing. htmx takes part in every step, and with it the focus.
+if (list) addEventListener("popstate", async () => {
   const call = links().find((link) => link.href === location.href);
   if (call) {
     if (call.href !== shown?.href) open(call, false);
   } else if (location.href === listAddress) {
+    opener = shown ?? opener;
     shown = null;
     drawer.close();
+    await globalThis.navigation?.transition?.finished;
+    if (!drawer.open) opener?.focus();
   } else location.reload();
 });
 
@@ -103,7 +106,7 @@ async function ask() {
   try {
     const address = new URL(list.dataset.newer, location);
     address.searchParams.set("newer", list.dataset.newest);
-    const answer = await fetch(address, { headers: { "HX-Request-Type": "partial" } });
+    const answer = await fetch(address, { headers: { "HX-Request-Type": "partial", "X-Live": "1" } });
     if (answer.ok && !answer.redirected) {
       const found = document.createElement("template");
       found.innerHTML = await answer.text();
@@ -120,6 +123,8 @@ async function ask() {
 
 if (button) {
   document.body.addEventListener("request", ask);
+  // A stream may be refused, or cut by a proxy on the way.
+  setInterval(() => { if (!document.hidden) ask(); }, 10000);
   button.addEventListener("click", () => { scrollTo({ top: 0 }); setTimeout(show, 50); });
   list.addEventListener("mouseleave", () => setTimeout(show));
   addEventListener("scroll", show, { passive: true });

@@ -1,25 +1,23 @@
-// The large plot of the usage page, to be hovered and dragged. Without it the page has the same plot, drawn by the server.
+// The large plot of the usage page, to be hovered and dragged. Without it the page has the server's own plot.
 
 const place = document.getElementById("plot");
 const island = document.getElementById("series");
 const root = document.documentElement;
 const zone = root.dataset.zone === "local" ? undefined : "UTC";
-const HEIGHT = 280;
-const BELOW = 24;
+const height = 280;
 
 function text(value, show) {
   if (value === null || value === undefined) return "—";
   if (show === "usd") return "$" + (value / 1e9).toLocaleString("en", { maximumSignificantDigits: 4 });
   if (show === "span") return value < 1000 ? Number(value.toPrecision(3)) + " ms" : (value / 1000).toFixed(2) + " s";
-  return new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 }).format(value);
+  return value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 1 });
 }
 
 const day = new Intl.DateTimeFormat(root.lang, { month: "short", day: "numeric", timeZone: zone });
 const clock = new Intl.DateTimeFormat(root.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone });
-const whole = new Intl.DateTimeFormat(root.lang, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone });
 
 function axisTime(seconds, step) {
-  const at = new Date(seconds * 1000);
+  const at = seconds * 1000;
   const shown = clock.format(at);
   return step >= 86400 || shown === "00:00" ? day.format(at) : shown;
 }
@@ -34,34 +32,22 @@ function colour(name) {
   return found;
 }
 
-function faded(tone) {
-  return `color-mix(in srgb, ${tone} 13%, transparent)`;
-}
+const faded = (tone) => `color-mix(in srgb, ${tone} 13%, transparent)`;
+const isDashed = (one) => one.tone.endsWith(" dash");
 
+// The tallest is drawn first, so that the others stand before it.
 function stacked(series) {
   const sums = [];
-  const found = series.map((one) => one.values.map((value, at) => (sums[at] = (sums[at] ?? 0) + (value ?? 0))));
-  // The tallest is drawn first, so that the others stand before it.
-  return found.reverse();
+  return series.map((one) => one.values.map((value, at) => (sums[at] = (sums[at] ?? 0) + (value ?? 0)))).reverse();
 }
 
-function lineOf(one, at, data) {
+function drawn(one, at, data) {
   const stroke = colour(one.tone.replace(" dash", ""));
-  const dash = one.tone.includes("dash");
-  const found = {
-    label: one.name, stroke, width: dash ? 1.2 : 1.6, dash: dash ? [4, 3] : undefined, points: { show: data.starts.length < 3 },
-    value: (_, value) => text(value, data.show),
-  };
-  if (data.kind === "line" && at === 0 && data.series.every((other, place) => !place || other.tone.includes("dash"))) found.fill = faded(stroke);
-  return found;
-}
-
-function barOf(one, data) {
-  const fill = colour(one.tone);
-  return {
-    label: one.name, stroke: fill, fill, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.86, 200], align: 1 }),
-    value: (_, value, at, index) => (index === null ? "—" : text(one.values[index], data.show)),
-  };
+  const found = { label: one.name, stroke, value: (chart, _, place, index) => text(index === null ? null : one.values[index], data.show) };
+  if (data.kind === "bars") return { ...found, fill: stroke, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.86, 200], align: 1 }) };
+  if (isDashed(one)) found.dash = [4, 3];
+  else if (data.kind === "line" && !at && data.series.slice(1).every(isDashed)) found.fill = faded(stroke);
+  return { ...found, width: 1.5, points: { show: data.starts.length < 3 } };
 }
 
 function zoomed(chart) {
@@ -69,26 +55,26 @@ function zoomed(chart) {
   const instant = (left) => new Date(chart.posToVal(left, "x") * 1000).toISOString().slice(0, 16);
   const [since, until] = [instant(chart.select.left), instant(chart.select.left + chart.select.width)];
   if (since === until) return;
-  const address = new URL(place.dataset.zoom, location.href);
+  const address = new URL(place.dataset.zoom, location);
   address.searchParams.set("period", `${since}..${until}`);
   location.assign(address);
 }
 
 function options(data) {
   const bars = data.kind === "bars";
-  const ordered = bars ? [...data.series].reverse() : data.series;
-  const grid = { stroke: colour("c-line"), width: 1 };
-  const axis = { stroke: colour("soft"), grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+  const series = bars ? [...data.series].reverse() : data.series;
+  const line = { stroke: colour("c-line"), width: 1 };
+  const axis = { stroke: colour("soft"), grid: line, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   return {
     width: place.clientWidth,
-    height: HEIGHT,
-    tzDate: (seconds) => (zone ? uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC") : new Date(seconds * 1e3)),
+    height,
+    tzDate: (seconds) => (zone ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
     scales: { x: { range: () => [data.starts[0], bars ? data.until : data.starts.at(-1)] }, y: { range: (_, low, high) => [0, (high || 1) * 1.05] } },
     series: [
-      { label: place.dataset.time, value: (_, value) => (value === null ? "—" : whole.format(new Date(value * 1000))) },
-      ...ordered.map((one, at) => (bars ? barOf(one, data) : lineOf(one, at, data))),
+      { label: place.dataset.time, value: (_, value) => (value === null ? "—" : `${day.format(value * 1000)} ${clock.format(value * 1000)}`) },
+      ...series.map((one, at) => drawn(one, at, data)),
     ],
-    bands: data.kind === "band" ? [{ series: [1, 2], fill: faded(colour(data.series[0].tone)) }] : undefined,
+    bands: data.kind === "band" ? [{ series: [1, 2], fill: faded(colour(series[0].tone)) }] : [],
     axes: [
       { ...axis, grid: { show: false }, values: (_, ticks, at, space, step) => ticks.map((tick) => axisTime(tick, step)) },
       { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => text(tick, data.show)) },
@@ -99,21 +85,18 @@ function options(data) {
 }
 
 function draw(data) {
-  const values = data.kind === "bars" ? stacked(data.series) : data.series.map((one) => one.values);
-  let plot = null;
+  let plot;
   const redraw = () => {
     plot?.destroy();
-    plot = new uPlot(options(data), [data.starts, ...values], place);
+    plot = new uPlot(options(data), [data.starts, ...(data.kind === "bars" ? stacked(data.series) : data.series.map((one) => one.values))], place);
   };
   redraw();
-  addEventListener("resize", () => plot.setSize({ width: place.clientWidth, height: HEIGHT }));
+  addEventListener("resize", () => plot.setSize({ width: place.clientWidth, height }));
   // Colours are painted: another theme is another picture.
   new MutationObserver(redraw).observe(root, { attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
-if (place && island && globalThis.uPlot) {
-  const data = JSON.parse(island.textContent);
-  // One moment is no line: there the server's plot says as much.
-  if (data.starts.length > 1 && place.clientWidth > BELOW) draw(data);
-}
+// One moment is no line: there the server's plot says as much.
+const data = island && JSON.parse(island.textContent);
+if (data?.starts.length > 1 && globalThis.uPlot) draw(data);
