@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fork_server import CLI, GATEWAY, Forked, forks
+
 ROOT = Path(__file__).resolve().parent.parent
 ADMIN_PASSWORD = "admin-password-canary-7Qm2"
 START_S = 30.0
@@ -42,6 +44,11 @@ def wait_until(true: Any, *, within_s: float = 10.0, what: str = "the condition"
         time.sleep(0.01)
 
 
+def _is_plain(env: Mapping[str, str]) -> bool:
+    """Whether a forked process is as good: several workers start by themselves, coverage begins with Python."""
+    return env.get("WORKERS", "1") == "1" and "COVERAGE_PROCESS_START" not in env
+
+
 @dataclass(frozen=True)
 class MadeClient:
     """A client key as the command line showed it, once."""
@@ -63,7 +70,7 @@ class GatewayProcess:
     keys: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,14 +105,20 @@ class GatewayProcess:
     def start(self, *, ready: bool = True) -> GatewayProcess:
         with self.log_file.open("ab") as log:
             # The folder has no .env, so that a developer's own settings do not leak into the tests.
-            self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "app" / "main.py")],
-                cwd=self.folder,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            env = self.environment()
+            if _is_plain(env):
+                with open(os.devnull, "rb") as nothing:
+                    streams = (nothing, log, log)
+                    self.process = forks.start(GATEWAY, (), cwd=self.folder, env=env, streams=streams)
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, str(ROOT / "app" / "main.py")],
+                    cwd=self.folder,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
         if ready:
             self.wait_ready()
         return self
@@ -182,16 +195,21 @@ class GatewayProcess:
 
     def cli(self, *words: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """The command line with the gateway's own settings."""
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("openrouter-middleware")), *words],
-            input=stdin,
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        env = self.environment()
+        if _is_plain(env):
+            raw = forks.run(CLI, words, cwd=self.folder, env=env, stdin=stdin.encode(), timeout=30)
+            done = subprocess.CompletedProcess(raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode())
+        else:
+            done = subprocess.run(
+                [str(Path(sys.executable).with_name("openrouter-middleware")), *words],
+                input=stdin,
+                cwd=self.folder,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
         assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done
 

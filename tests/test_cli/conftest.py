@@ -7,18 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fork_server import CLI, forks
 from tests.key_endpoint import KeyEndpoint, running_key_endpoint
 from tests.redis_server import RedisServer
 from tests.test_core.conftest import redis_server
 
 __all__ = ["Cli", "cli", "endpoint", "redis_server"]
 
+_COMMAND = (sys.executable, "-m", "app.cli")
 ROOT = Path(__file__).resolve().parents[2]
 # A terminal for the command: what is written to this program is typed, what is shown comes back.
 _TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
@@ -31,22 +33,28 @@ class Cli:
     folder: Path
     env: Mapping[str, str]
     printed: str = ""
-    prefix: Sequence[str] = field(default=(sys.executable, "-m", "app.cli"))
+    prefix: Sequence[str] = _COMMAND
 
     def environment(self) -> dict[str, str]:
         system = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ}
         return {**system, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "COLUMNS": "80", **self.env}
 
     def run(self, *words: str, stdin: str | bytes = "", code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*self.prefix, *words],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            timeout=40,
-            check=False,
-        )
+        typed = stdin.encode() if isinstance(stdin, str) else stdin
+        env = self.environment()
+        done: subprocess.CompletedProcess[bytes]
+        if self.prefix == _COMMAND and "COVERAGE_PROCESS_START" not in env:
+            done = forks.run(CLI, words, cwd=self.folder, env=env, stdin=typed, timeout=40)
+        else:
+            done = subprocess.run(
+                [*self.prefix, *words],
+                input=typed,
+                cwd=self.folder,
+                env=env,
+                capture_output=True,
+                timeout=40,
+                check=False,
+            )
         out, err = done.stdout.decode(), done.stderr.decode()
         self.printed += out + err
         assert done.returncode == code, f"{words} ended with {done.returncode}, not {code}:\n{out}{err}"

@@ -90,7 +90,8 @@ def post(url: str, key: str, body: object = None) -> dict[str, Any]:
 def test_somebody_hears_of_money(own_gateway: GatewayMaker, own_simulator: SimulatorThread, receiver: Receiver) -> None:
     """Each share of a budget once, again after a refusal; and what was spent past the gateway."""
     (pool_key,) = own_simulator.new_keys(1)
-    hook = {"WEBHOOK_URL": receiver.url, "WEBHOOK_SECRET": SECRET, "WEBHOOK_TO_PRIVATE": "true"}
+    hook = {"WEBHOOK_URL": receiver.url, "WEBHOOK_SECRET": SECRET, "WEBHOOK_TO_PRIVATE": "true",
+            "ALERT_READY_KEYS": "1"}  # fmt: skip
     gateway = own_gateway(own_simulator.base_url, keys=[pool_key], **hook)
     chat = f"{gateway.base_url}/chat/completions"
     cost: Decimal = post(chat, gateway.create_client("prices").key, CHAT)["usage"]["cost"]

@@ -61,11 +61,17 @@ class StandingLoop(asyncio.SelectorEventLoop):
 
 
 class Upstream:
-    """Answers the probe of a key, and every other request only as far as `parts` go; then it waits to be hung up on."""
+    """Answers the probe of a key, and every other request only as far as the parts go; then it waits to be hung up
+    on.
+    """
 
-    def __init__(self, parts: list[bytes]) -> None:
-        self._parts = parts
+    def __init__(self) -> None:
         self._lines: set[asyncio.Task[None]] = set()
+        self.expect([])
+
+    def expect(self, parts: list[bytes]) -> None:
+        """One call more."""
+        self._parts = parts
         self.asked = asyncio.Event()
         self.hung_up = asyncio.Event()
 
@@ -170,41 +176,40 @@ def test_the_call_upstream_ends_before_any_time_has_passed(
 ) -> None:
     """At every moment of a call, politely or by a reset: the upstream is hung up on while the clock stands still."""
 
-    async def leave(loop: StandingLoop, moment: str, *, reset: bool) -> int:
-        upstream = Upstream(MOMENTS[moment])
-        server = await asyncio.start_server(upstream.line, "127.0.0.1", 0)
-        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v1"
-        async with gateway_at(redis, tmp_path / "data", base_url, monkeypatch) as (port, key):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            body = b'{"model":"a/b","messages":[],"stream":true}'
-            head = f"POST {path} HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {key}\r\n"
-            writer.write(
-                (head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
-            )
-            await upstream.asked.wait()
-            if moment == "in the middle":
-                await reader.readuntil(b"{}\n\n\r\n")
-            await asyncio.sleep(0.05)  # whatever a call sets up has been set up
-            loop.stop_clock()
-            before = loop.turns
-            if reset:
-                sock = writer.get_extra_info("socket")
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-            writer.close()
-            await upstream.hung_up.wait()
-            turns = loop.turns - before
-            loop.start_clock()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-        server.close()
-        await upstream.close()
+    async def leave(loop: StandingLoop, upstream: Upstream, port: int, key: str, moment: str, *, reset: bool) -> int:
+        upstream.expect(MOMENTS[moment])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        body = b'{"model":"a/b","messages":[],"stream":true}'
+        head = f"POST {path} HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {key}\r\n"
+        writer.write((head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body)
+        await upstream.asked.wait()
+        if moment == "in the middle":
+            await reader.readuntil(b"{}\n\n\r\n")
+        await asyncio.sleep(0.05)  # whatever a call sets up has been set up
+        loop.stop_clock()
+        before = loop.turns
+        if reset:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        writer.close()
+        await upstream.hung_up.wait()
+        turns = loop.turns - before
+        loop.start_clock()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
         return turns
 
     async def every_way(loop: StandingLoop) -> None:
-        for moment in MOMENTS:
-            for reset in (False, True):
-                turns = await leave(loop, moment, reset=reset)
-                assert turns <= MOST_TURNS, f"{moment}, reset {reset}: {turns} turns"
+        upstream = Upstream()
+        server = await asyncio.start_server(upstream.line, "127.0.0.1", 0)
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/api/v1"
+        async with gateway_at(redis, tmp_path / "data", base_url, monkeypatch) as (port, key):
+            for moment in MOMENTS:
+                for reset in (False, True):
+                    turns = await leave(loop, upstream, port, key, moment, reset=reset)
+                    assert turns <= MOST_TURNS, f"{moment}, reset {reset}: {turns} turns"
+        server.close()
+        await upstream.close()
 
     run(every_way)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from app.services import settlement, settler
 from app.services.settle_records import OPENED, Named, packed
 from app.services.signs_of_life import SignsOfLife
 from simulator.settings import SimSettings
+from tests.fork_server import forks
 from tests.redis_server import RedisServer
 from tests.simulator_thread import SimulatorThread, running_simulator
 from tests.test_services.conftest import manager
@@ -61,14 +63,16 @@ def key(upstream: SimulatorThread) -> str:
     return upstream.new_keys(1)[0]
 
 
+SETTLE_CHILD = "tests.test_services.settle_child"
+
+
 async def child(kind: str, redis_server: RedisServer, folder: Path, upstream: str, key: str, step: str) -> int:
     """Lives until it dies; its exit code."""
-    words = [sys.executable, "-m", "tests.test_services.settle_child", kind]
-    words += [redis_server.url, str(folder), upstream, key, step]
-    process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stderr=asyncio.subprocess.PIPE)
-    _, said = await asyncio.wait_for(process.communicate(), 40)
-    assert process.returncode in (0, -signal.SIGKILL), said.decode()
-    return process.returncode or 0
+    words = [kind, redis_server.url, str(folder), upstream, key, step]
+    run = partial(forks.run, SETTLE_CHILD, words, cwd=ROOT, env=os.environ, stdin=b"", timeout=40)
+    done = await asyncio.to_thread(run)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode
 
 
 def left(folder: Path) -> list[str]:
@@ -186,19 +190,26 @@ async def test_killed_again_and_again_in_the_middle_of_calls(
     """Workers, and Redis with them: each call has one entry, at the cost that upstream has billed or, unproven, at what
     it had reserved.
     """
-    words = [sys.executable, "-m", "tests.test_services.settle_child", "storm"]
-    words += [redis_server.url, str(tmp_path), upstream.base_url, key, ""]
+    words = ["storm", redis_server.url, str(tmp_path), upstream.base_url, key, ""]
     dice = random.Random(7)
+
+    def storm(lines: int) -> None:
+        """Until it has told of so many calls; then Redis dies too."""
+        reading, writing = os.pipe()
+        with open(reading, "rb") as told, open(os.devnull, "r+b", buffering=0) as nothing:
+            streams = (nothing, writing, nothing)
+            process = forks.start(SETTLE_CHILD, words, cwd=ROOT, env=os.environ, streams=streams)
+            os.close(writing)
+            for _ in range(lines):
+                assert told.readline()
+            process.kill()
+            if with_redis:
+                redis_server.kill()
+                redis_server.start()
+            process.wait(10)
+
     for _ in range(3):
-        process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-        assert process.stdout is not None
-        for _ in range(dice.randrange(30, 150)):
-            assert await process.stdout.readline()
-        process.kill()
-        if with_redis:
-            redis_server.kill()
-            await asyncio.to_thread(redis_server.start)
-        await process.communicate()
+        await asyncio.to_thread(storm, dice.randrange(30, 150))
     async with manager(redis_server) as redis, heirs_on(redis, tmp_path, upstream.base_url, key) as heirs:
         await all_done(heirs, tmp_path)
         booked = Booked(redis)

@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from app.services import renewal
 from app.services.drift import Action, Drift
 from app.services.key_names import NoSuchKey
 from app.services.renewal import RenewalRefused
+from tests.fork_server import forks
 from tests.redis_server import RedisServer
 from tests.simulator_thread import SimulatorThread, running_simulator
 from tests.test_services.renewal_world import (
@@ -161,6 +162,13 @@ async def reach(world: Gateway, entry: Entry, step: Step) -> Entry:
     raise AssertionError(f"{step} is not reached")
 
 
+async def in_a_process(*words: str) -> subprocess.CompletedProcess[bytes]:
+    run = partial(
+        forks.run, "tests.test_services.renewal_world", words, cwd=ROOT, env=os.environ, stdin=b"", timeout=60
+    )
+    return await asyncio.to_thread(run)
+
+
 KILLED_AT = ["POST /keys", "POST /guardrails", "change", "PATCH", "DELETE"]
 
 
@@ -178,15 +186,9 @@ async def test_kill_9_is_survived(redis_server: RedisServer, upstream: Simulator
     async with gateway(redis_server.url, upstream.base_url) as world:
         setting = await settle(world, upstream, f"killed-{effect}")
         entry = await world.renewal.renew("main", by="test", pace=QUICK)
-    words = [sys.executable, "-m", "tests.test_services.renewal_world", redis_server.url, upstream.base_url]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = await asyncio.to_thread(
-        subprocess.run, [*words, str(at), "0"], cwd=ROOT, env=env, capture_output=True, check=False, timeout=60
-    )
+    first = await in_a_process(redis_server.url, upstream.base_url, str(at), "0")
     assert first.returncode == -signal.SIGKILL, first.stderr.decode()
-    second = await asyncio.to_thread(
-        subprocess.run, [*words, "0", "500"], cwd=ROOT, env=env, capture_output=True, check=False, timeout=60
-    )
+    second = await in_a_process(redis_server.url, upstream.base_url, "0", "500")
     assert second.returncode == 0, second.stderr.decode()
     async with gateway(redis_server.url, upstream.base_url) as world:
         done = (await world.renewal.entries())[entry.id]

@@ -59,6 +59,9 @@ def test_a_test_alert_without_a_receiver_says_so(signed_in: httpx2.Client) -> No
     """And what to set."""
     answer = signed_in.post(f"{PATH}/alerts/test")
 
-    assert (answer.status_code, answer.json()["detail"]) == (502, "There is no receiver: set WEBHOOK_URL, or SMTP_URL and ALERT_EMAIL_TO.")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        502,
+        "There is no receiver: set WEBHOOK_URL, or SMTP_URL and ALERT_EMAIL_TO.",
+    )
     assert signed_in.get(f"{PATH}/alerts").status_code == 200
     assert set(signed_in.post(f"{PATH}/system/cleanup").json()) == {"ledger_entries_forgotten"}
