@@ -28,7 +28,7 @@ demo: $(STAMP) ## the gateway, a simulated OpenRouter, keys and a little traffic
 	@exec $(BIN)/python -m simulator.demo
 
 test: $(STAMP) ## every test (a few minutes)
-	@exec $(BIN)/python -m pytest tests -q -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec $(BIN)/python -m pytest tests -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP) ## ruff, mypy --strict, bandit
 	$(BIN)/ruff check .

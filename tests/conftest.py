@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from app.core.logging import LineHandler
 from tests.gateway_process import GatewayProcess, running_gateway
 
 if TYPE_CHECKING:
@@ -15,6 +17,19 @@ if TYPE_CHECKING:
 
 # `own_gateway(upstream=None, keys=None, **settings)`
 GatewayMaker = Callable[..., GatewayProcess]
+
+
+@pytest.fixture(autouse=True)
+def same_logging() -> Iterator[None]:
+    """A gateway in the test's own process sets up logging for all of it: it is put back."""
+    names = ("", "uvicorn", "uvicorn.error", "asyncio", "httpx2", "httpcore2", "redis")
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, LineHandler)]:
+        root.removeHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="session")

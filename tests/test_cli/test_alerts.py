@@ -52,4 +52,4 @@ def test_a_message_is_tried_out(cli: Cli, receiver: Receiver) -> None:
     assert "taken" in cli.run("alerts", "test").stdout
     assert receiver.got[0][1]["webhook-signature"].startswith("v1,")
     receiver.status = 500
-    assert "not taken: 500" in cli.run("alerts", "test", code=1).stderr
+    assert "has not taken it: it is out of order (500)" in cli.run("alerts", "test", code=1).stderr

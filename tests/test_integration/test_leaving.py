@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import socket
 import statistics
@@ -157,16 +156,6 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     (tmp_path / "redis").mkdir()
     with running_redis(tmp_path / "redis") as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def same_logging() -> Iterator[None]:
-    """The gateway sets up logging for the whole process: it is put back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.timeout(30)  # where something waits for a time, it waits for ever
