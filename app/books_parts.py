@@ -16,6 +16,7 @@ from app.models.limits import Group
 from app.services.accounting import Accounting
 from app.services.bodies import Bodies
 from app.services.books import Books
+from app.services.call_meter import CallMeter
 from app.services.insight import Insight
 from app.services.key_manager import KeyManager
 from app.services.last_use import LastUse
@@ -61,6 +62,7 @@ class BooksParts:
         """Raises RedisUnavailable, LogFull, OSError."""
         settings, redis, clock = self._settings, self._redis, self._clock
         prices = self.prices = Prices(price_list, self._tasks, clock)
+        meter = self.meter = CallMeter(prices.known, groups)
         journal = await Books.journal_in(settings.data_dir, clock)
         without = WithoutRedis(settings.without_redis_rates, settings.without_redis_budgets)
         entries, patience_s = settings.ledger_entries, 4 * settings.redis_timeout_s
@@ -72,7 +74,7 @@ class BooksParts:
         settler = self.settler = Settler(client, clock, secret_of)
         stack.push_async_callback(settler.close)
         books = self.books = Books(
-            journal, limits, settler, clock, prices.known, sync=settings.journal_sync == "always"
+            journal, limits, settler, clock, prices.known, sync=settings.journal_sync == "always", heard=meter.take
         )
         stack.push_async_callback(books.close)
         recovery = Recovery(settings.data_dir, limits, signs, settler, clock, prices.known, self.ledger)

@@ -18,11 +18,13 @@ from app.core.config import Settings, unknown_names
 from app.core.embedded import EmbeddedRedis, EmbeddedRedisError
 from app.core.errors import Fault, GatewayError
 from app.core.logging import configure
+from app.core.metrics import Family
 from app.core.redis import RedisManager, RedisUnavailable, redis_options
 from app.core.redis_checks import RedisRefused
 from app.core.security import Secret, keyrings
 from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
+from app.middleware.request_log import ANSWERS
 from app.models.keys import ClientKey, KeyState
 from app.models.limits import Group
 from app.panel.context import PanelContext
@@ -34,12 +36,14 @@ from app.services.audit_checks import AuditChecks
 from app.services.audit_days import AuditDays
 from app.services.catalogue import Catalogue
 from app.services.fetch import Fetcher
+from app.services.gauges import SharedGauges, WorkerGauges
 from app.services.health import Health, keys_by_state, redis_ms
 from app.services.installation import note_installation
 from app.services.judge import Policies
 from app.services.key_manager import KeyManager, KeyRefused
 from app.services.live_settings import value_of
 from app.services.log_store import LogStore
+from app.services.metering import Metering
 from app.services.outliers import Outliers
 from app.services.owners import Owners
 from app.services.pool import Pool
@@ -72,6 +76,7 @@ class Gateway:
         self._keys: KeyManager | None = None
         self._redis: RedisManager | None = None
         self._parts: PoolParts | None = None
+        self._metering: Metering | None = None
         self.pool = Pool(self.clock, settings.pool_strategy)
         self.outliers = Outliers()
         self.well_formed = self._clients.well_formed
@@ -132,6 +137,7 @@ class Gateway:
         self._stack.push_async_callback(_flush, owners)
         self._follow_switches(parts, books)
         await self._start_panel(redis, parts, books, tasks)
+        await self._start_metering(parts, books, upstream)
         # What lives as long as the process need not be looked through at every collection, least of all 100,000 keys.
         gc.collect()
         gc.freeze()
@@ -159,6 +165,19 @@ class Gateway:
             )  # fmt: skip
             watch.start()
             self._stack.push_async_callback(watch.close)
+
+    async def _start_metering(self, parts: PoolParts, books: BooksParts, upstream: Upstream) -> None:
+        """The metrics, whether anybody asks for them or not."""
+        own = WorkerGauges(self.vitals, lambda: upstream.counts, books.books)
+        shared = SharedGauges(self.look, lambda: parts.facts.every, self.vitals)
+        counts = (books.meter.picture, lambda: [ANSWERS.picture()])
+        metering = self._metering = Metering(self.settings.data_dir, counts, own, shared)
+        await metering.start()
+        self._stack.push_async_callback(metering.close)
+
+    async def measured(self) -> list[Family]:
+        """All metrics; none before the start."""
+        return [] if self._metering is None else await self._metering.told()
 
     def _follow_switches(self, parts: PoolParts, books: BooksParts) -> None:
         """What people change while the gateway runs holds in every worker within a second."""

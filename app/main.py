@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.data_plane import DataPlane
 from app.api.health import health_app
 from app.api.lane import Lane
+from app.api.metrics import metrics_router
 from app.core.config import Settings, SettingsError, load_settings
 from app.gateway import Gateway
 from app.middleware.admin_auth import AdminAuth
@@ -67,7 +68,8 @@ class Planes:
     def __init__(self, settings: Settings) -> None:
         self.gateway = Gateway(settings)
         self._guard = Guard(self._split, Limits.of(settings), settings.allowed_hosts)
-        self._open = open_stack(health_app(self.gateway.look, debug=settings.debug))
+        metrics = metrics_router(settings.metrics_token.get_secret_value(), self.gateway.measured)
+        self._open = open_stack(health_app(self.gateway.look, metrics, debug=settings.debug))
         self._data: ASGIApp | None = None
         self._panel: ASGIApp | None = None
         self.lane: Lane | None = None
@@ -129,9 +131,9 @@ def create_app(settings: Settings | None = None) -> Planes:
     return Planes(settings or load_settings())
 
 
-def run(settings: Settings, *, reload: bool = False) -> int:
+def run(settings: Settings, *, reload: bool = False, reuse_port: bool = False) -> int:
     """Serves until a signal says to stop; the exit code."""
-    return run_server(settings, create_app, reload=reload)
+    return run_server(settings, create_app, reload=reload, reuse_port=reuse_port)
 
 
 def __getattr__(name: str) -> Planes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -18,8 +18,8 @@ from app.services.health import Health
 NAME = "openrouter-middleware"
 
 
-def health_app(look: Callable[[], Awaitable[Health]], *, debug: bool) -> FastAPI:
-    """A FastAPI application with `/`, `/health`, `/readiness` and `/liveness`."""
+def health_app(look: Callable[[], Awaitable[Health]], *more: APIRouter, debug: bool) -> FastAPI:
+    """A FastAPI application with `/`, `/health`, `/readiness`, `/liveness` and what `more` brings."""
     app = FastAPI(
         title=NAME,
         version=__version__,
@@ -27,6 +27,9 @@ def health_app(look: Callable[[], Awaitable[Health]], *, debug: bool) -> FastAPI
         redoc_url="/redoc" if debug else None,
         openapi_url="/openapi.json" if debug else None,
     )
+
+    for router in more:
+        app.include_router(router)
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, error: StarletteHTTPException) -> Response:

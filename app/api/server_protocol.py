@@ -44,6 +44,8 @@ _NO_TUNNEL = GatewayError(
 )
 
 _LINGER_S = 1.0
+# When the gateway stops: a kept connection may bring one more call, which its client has perhaps sent already.
+_LEAVE_S = 0.5
 # Each costs a copy of the bytes behind it; a client that waits for its answers sends one.
 _UPGRADES_IN_A_READ = 4
 # uvicorn lets one request run at a time; more than these wait only if somebody means harm.
@@ -131,6 +133,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._ticket_since_s = 0.0
         self._pieces: list[bytes] = []
         self._idle_since_s = 0.0
+        self._leaving = False
         self._batch = batch_of(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -213,6 +216,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self._departures.append(departure)
         self.scope["gateway.departure"] = departure  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
+        self.cycle.keep_alive = self.cycle.keep_alive and not self._leaving
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
@@ -229,7 +233,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self._ticket = None
             pieces, self._pieces = self._pieces, []
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            call = LaneCall(self._lane, ticket, body, self, keep_alive=self.parser.should_keep_alive())
+            keep_alive = self.parser.should_keep_alive() and not self._leaving
+            call = LaneCall(self._lane, ticket, body, self, keep_alive=keep_alive)
             self.cycle = call  # type: ignore[assignment]
             call.start(self.tasks)
             return
@@ -276,6 +281,24 @@ class GatewayHttpProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self._idle_since_s = self.loop.time()
+            if self._leaving:
+                self.loop.call_later(_LEAVE_S, self._leave)
+
+    def shutdown(self) -> None:
+        """The gateway stops. What runs or arrives is served, and its client is told not to come again; closing under a
+        client that has just sent a call would lose it.
+        """
+        self._leaving = True
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.loop.call_later(_LEAVE_S, self._leave)
+        elif not cycle.response_started:
+            cycle.keep_alive = False
+
+    def _leave(self) -> None:
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if not busy and self._ticket is None and not self._head_began_s:
+            self.transport.close()
 
     @property
     def date_headers(self) -> list[tuple[bytes, bytes]]:

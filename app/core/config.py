@@ -169,6 +169,8 @@ class Settings(BaseSettings):
     keep_bodies_h: float = Field(24, gt=0, le=8760, description="Life of kept bodies, for clients that have them kept.")
     reconcile_at_h: int = Field(2, ge=0, le=23, description="Hour (UTC) of the nightly comparison with OpenRouter.")
 
+    metrics_token: SecretStr = Field(SecretStr(""), description="Who scrapes /metrics sends it. Empty: no metrics.")
+
     alert_at: Percents = Field((50, 80, 95), description="Percents of a money limit at which somebody is told.")
     alert_ready_keys: int = Field(2, ge=0, le=10_000, description="Tell when fewer keys of the pool are ready.")
     alert_expiry_days: int = Field(7, ge=0, le=365, description="Tell so long before an OpenRouter key ends. 0: never.")

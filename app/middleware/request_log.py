@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.clock import Clock, SystemClock
 from app.core.errors import Fault, GatewayError
 from app.core.logging import event
+from app.core.metrics import OTHER, Counter
 from app.middleware.facts import Facts, request_id
 from app.middleware.refusal import refuse
 
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 _CLOCK = SystemClock()
 _FRAMES = 20
+ANSWERS = Counter(
+    "gateway_http_answers", "Answers of every page and call, by route and status, refusals too.", "route", "status"
+)
+"""Of this process, whoever answers in it."""
 INTERNAL = GatewayError(
     500, "server", "The gateway failed at this request.", "Its log has the details.", fault=Fault.GATEWAY
 )
@@ -79,7 +84,8 @@ def frames_of(error: Exception) -> list[str]:
 
 
 def write_line(method: str, facts: Facts, ms: float) -> None:
-    """The request's line in the log, if lines of its weight are written."""
+    """Counts the request; and its line in the log, if lines of its weight are written."""
+    ANSWERS.add((facts.route or OTHER, str(facts.status)))
     level, message = _verdict(facts)
     if not log.isEnabledFor(level):
         return

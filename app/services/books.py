@@ -49,7 +49,9 @@ _DRAIN_S: Final = 5.0
 
 
 class Books:
-    """Made for one journal. `sync`: nothing goes to a caller before what proves it is on disk."""
+    """Made for one journal. `sync`: nothing goes to a caller before what proves it is on disk. `heard` is told of each
+    call that is closed.
+    """
 
     def __init__(
         self,
@@ -60,11 +62,13 @@ class Books:
         known: Callable[[str], bool],
         *,
         sync: bool = False,
+        heard: Callable[[Entry], None] = lambda _entry: None,
     ) -> None:
         self._journal = journal
         self._limits = limits
         self._settler = settler
         self.sync = sync
+        self._heard = heard
         self.unwritten = 0
         """How many calls went on though the disk had no room for them."""
         self._number = 0
@@ -102,6 +106,11 @@ class Books:
     @property
     def open_calls(self) -> int:
         return len(self._open)
+
+    @property
+    def reserved_nano(self) -> int:
+        """Of the calls under way."""
+        return sum(account.nano for account in self._open.values() if account.held)
 
     # ---- the life of a call
 
@@ -188,6 +197,7 @@ class Books:
         if account.held:
             self._limits.closed(account.hold, entry.cost_nano)
         self.shipper.ship(Parcel(sequence, closed, entry), soon=account.held, written=written)
+        self._heard(entry)
 
     def _append(self, record: bytes) -> int:
         """0 where the disk is full."""

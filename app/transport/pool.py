@@ -68,6 +68,11 @@ class Upstream:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Connections by what they do, and how many calls wait for one."""
+        return {"idle": len(self._idle), "busy": len(self._lent), "waiting": len(self._waiting)}
+
     async def send(
         self, method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes = b""
     ) -> Answer:
