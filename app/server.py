@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import ctypes
 import logging
 import signal
+import socket
+import struct
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import Protocol
+from typing import Final, Protocol
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -23,6 +28,16 @@ log = logging.getLogger(__name__)
 _PROTOCOL = "app.api.server_protocol:GatewayHttpProtocol"
 _KEEP_ALIVE_S = 75
 _START_FAILED = 3
+_NEW_WORKER_S: Final = 30
+"""How long a worker that replaces another may take until it serves."""
+_SETTLE_S: Final = 0.05
+"""What shakes hands when the gateway stops has done so by then, and is served."""
+_SO_ATTACH_FILTER: Final = 26
+# Classic BPF over the TCP header: a packet with SYN and without ACK falls, everything else passes.
+_NO_SYN: Final = b"".join(
+    struct.pack("HBBI", *one) for one in ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 1, 0, 2), (0x06, 0, 0, 0xFFFF),
+    (0x06, 0, 0, 0))
+)  # fmt: skip
 
 
 class Drainable(Protocol):
@@ -48,6 +63,12 @@ class DrainingServer(uvicorn.Server):
             self.force_exit = True
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if not self.force_exit:
+            _take_no_new(one for server in self.servers for one in server.sockets)
+            await asyncio.sleep(_SETTLE_S)
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():
@@ -55,20 +76,41 @@ class DrainingServer(uvicorn.Server):
             self._captured_signals.clear()
 
 
-def run_server(settings: Settings, create_app: Callable[[Settings], Drainable], *, reload: bool = False) -> int:
+class Supervisor(Multiprocess):
+    """Several workers on one socket. SIGHUP replaces them one after the other; the socket stays open meanwhile."""
+
+    def terminate_all(self) -> None:
+        _take_no_new(self.sockets)
+        time.sleep(_SETTLE_S)
+        # While it is open here, the kernel takes calls that no worker will serve.
+        for one in self.sockets:
+            one.close()
+        super().terminate_all()
+
+
+def run_server(
+    settings: Settings, create_app: Callable[[Settings], Drainable], *, reload: bool = False, reuse_port: bool = False
+) -> int:
     """Serves until a signal says to stop. Several workers and `reload` import the application by its name."""
     configure(settings.log_level, settings.log_format)
+    sockets = None
+    try:
+        if reuse_port:
+            sockets = [_shared_socket(settings.host, settings.port)]
+    except OSError as error:
+        log.error("gateway cannot start", extra={"detail": str(error)})  # noqa: TRY400 - a sentence, not a traceback
+        return _START_FAILED
     if settings.workers > 1 or reload:
-        return _run_supervised(settings, reload=reload)
+        return _run_supervised(settings, sockets, reload=reload)
     app = create_app(settings)
     server = DrainingServer(_config(settings, app), app.drain)
-    server.run()
+    server.run(sockets)
     return 0 if server.started else _START_FAILED
 
 
-def _run_supervised(settings: Settings, *, reload: bool) -> int:
+def _run_supervised(settings: Settings, sockets: list[socket.socket] | None, *, reload: bool) -> int:
     config = _config(settings, "app.main:app", reload=reload, workers=settings.workers)
-    sockets = [config.bind_socket()]
+    sockets = sockets or [config.bind_socket()]
     # The workers share one private Redis, which must outlive each of them.
     redis = EmbeddedRedis(settings.data_dir) if settings.embedded_redis else None
     try:
@@ -77,7 +119,7 @@ def _run_supervised(settings: Settings, *, reload: bool) -> int:
         if reload:
             ChangeReload(config, target=uvicorn.Server(config).run, sockets=sockets).run()
         else:
-            Multiprocess(config, sockets=sockets).run()
+            Supervisor(config, sockets=sockets).run()
     except EmbeddedRedisError as error:
         log.error("gateway cannot start", extra={"detail": str(error)})  # noqa: TRY400 - a sentence, not a traceback
         return _START_FAILED
@@ -85,6 +127,28 @@ def _run_supervised(settings: Settings, *, reload: bool) -> int:
         if redis is not None:
             redis.stop()
     return 0
+
+
+def _shared_socket(host: str, port: int) -> socket.socket:
+    """A socket whose port another gateway of this user may have too, if it asks for it in the same way."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind((host, port))
+    made.set_inheritable(True)
+    return made
+
+
+def _take_no_new(sockets: Iterable[socket.socket]) -> None:
+    """Lets no further connection begin, and those that have begun be accepted: closing a socket resets what still waits
+    in its queue. Who comes now tries again by itself, and meets whoever listens then, or nobody.
+    """
+    code = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    program = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(code))
+    for one in sockets:
+        # Other systems than Linux have no such filter: there the queue is lost, as everywhere.
+        with contextlib.suppress(OSError):
+            one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _config(
@@ -104,6 +168,7 @@ def _config(
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_worker_healthcheck=_NEW_WORKER_S,
         reload=reload,
         workers=workers,
     )

@@ -72,7 +72,7 @@ def usage(generation: Generation) -> dict[str, Any]:
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "cost": usd(cost_nano(model, prompt, completion)),
+        "cost": usd(0 if generation.failed else cost_nano(model, prompt, completion)),
         "is_byok": False,
         "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "audio_tokens": 0, "video_tokens": 0},
         "cost_details": {

@@ -83,6 +83,8 @@ async def _whole(call: Call, skin: Skin, admitted: Admitted, reply: Reply) -> No
     for piece in reply.pieces:
         _produced(reply, piece)
     if fault is not None and failed:
+        # No charge for an error finish, and so the answer names none.
+        call.world.ledger.settle(reply.generation, call.world.now(), failed=True)
         await whole(call, skin.failed(reply, fault, admitted.moment), reply.id)
         return
     _finish(call, reply)

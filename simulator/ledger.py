@@ -38,6 +38,7 @@ class Generation:
     reasoning_tokens: int = 0
     units: int = 1
     cost_nano: int = 0
+    failed: bool = False  # an error finish is not charged
     cancelled: bool = False
     finish_reason: str | None = None
     first_token_at: float | None = None
@@ -86,7 +87,7 @@ class Ledger:
         if generation.finished_at is not None:
             return
         generation.finished_at = now
-        generation.cancelled = cancelled
+        generation.cancelled, generation.failed = cancelled, failed
         generation.key.account.in_flight_nano -= generation.reserve_nano
         produced = generation.completion_tokens > 0 or generation.api_type not in {"completions", "image"}
         if not failed and produced:

@@ -92,7 +92,7 @@ def usage(reply: Reply) -> dict[str, Any]:
     if not reply.show_cost:
         return counts
     return counts | {
-        "cost": usd(cost_nano(model, read, written)),
+        "cost": usd(0 if generation.failed else cost_nano(model, read, written)),
         "is_byok": False,
         "cost_details": {
             "upstream_inference_cost": usd(cost_nano(model, read, written)),

@@ -34,7 +34,7 @@ def usage(generation: Generation) -> dict[str, Any]:
         "output_tokens": written,
         "output_tokens_details": {"reasoning_tokens": generation.reasoning_tokens},
         "total_tokens": read + written,
-        "cost": usd(cost_nano(model, read, written)),
+        "cost": usd(0 if generation.failed else cost_nano(model, read, written)),
         "is_byok": False,
         "cost_details": {
             "upstream_inference_cost": usd(cost_nano(model, read, written)),

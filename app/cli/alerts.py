@@ -8,7 +8,8 @@ import typer
 
 from app.cli.connect import deed_author
 from app.cli.output import REFUSED, USAGE, CommandFailed, instant, note, say, say_json, say_table
-from app.models.alerts import ALL, ActiveAlert, Alert, AlertKind
+from app.models.alerts import ActiveAlert, Alert, Silence
+from app.services.alert_states import LONGEST_SILENCE_H, may_be_silenced
 
 if TYPE_CHECKING:
     from app.cli.watch_session import WatchSession
@@ -64,6 +65,7 @@ def active(as_json: _Json = False) -> None:
     elif alerts:
         rows = [(instant(one.since_s), one.gravity.value, one.title, _silent(one), one.id) for one in alerts]
         say_table(("SINCE", "GRAVITY", "WHAT", "SILENT UNTIL", "ID"), rows)
+        note("docs/alerts.md says what each kind means and what to do.")
     else:
         note("All is well.")
 
@@ -71,6 +73,7 @@ def active(as_json: _Json = False) -> None:
 @app.command("test")
 def try_out(
     receiver: Annotated[str, typer.Option("--receiver", "-r", help="Only this one: slack, email, webhook-2 …")] = "",
+    as_json: _Json = False,
 ) -> None:
     """Send a message to every receiver now, or to one of them."""
     from app.cli.watch_session import run_on_watch
@@ -83,25 +86,48 @@ def try_out(
     problem, reached = run_on_watch(send)
     if problem:
         raise CommandFailed(problem, REFUSED)
-    say(f"It was taken by {', '.join(reached)}.")
+    if as_json:
+        say_json({"taken_by": reached})
+    else:
+        say(f"It was taken by {', '.join(reached)}.")
 
 
 @app.command()
 def silence(
     what: Annotated[str, typer.Argument(help="An id of `alerts active`, a kind like key_spent, or all.")],
-    hours: Annotated[float, typer.Argument(min=0, max=720, help="For how long. 0: no more.")],
+    hours: Annotated[float, typer.Argument(min=0, max=LONGEST_SILENCE_H, help="For how long. 0: no more.")],
+    as_json: _Json = False,
 ) -> None:
     """Send nothing of it for some hours. It is shown all the same, and told afterwards if it lasts."""
     from app.cli.watch_session import run_on_watch
 
-    async def hush(session: WatchSession) -> str:
-        known = {ALL, *AlertKind, *(one.id for one in await session.alerts.active())}
-        if hours and what not in known:
+    async def hush(session: WatchSession) -> Silence:
+        if hours and not may_be_silenced(what, await session.alerts.active()):
             raise CommandFailed("This is neither an id of `alerts active` nor a kind.", USAGE)
-        return instant((await session.alerts.silence(what, hours, by=deed_author())).until_s)
+        return await session.alerts.silence(what, hours, by=deed_author())
 
-    until = run_on_watch(hush)
-    say(f"Silent until {until}." if hours else "It is told again.")
+    made = run_on_watch(hush)
+    if as_json:
+        say_json({"what": what, "until": instant(made.until_s) if hours else None, "by": made.by})
+    else:
+        say(f"Silent until {instant(made.until_s)}." if hours else "It is told again.")
+
+
+@app.command()
+def silences(as_json: _Json = False) -> None:
+    """Show what is not sent at present. `alerts silence WHAT 0` ends one."""
+    from app.cli.watch_session import run_on_watch
+
+    async def read(session: WatchSession) -> list[Silence]:
+        return await session.alerts.silences()
+
+    found = run_on_watch(read)
+    if as_json:
+        say_json([{"what": one.what, "until": instant(one.until_s), "by": one.by} for one in found])
+    elif found:
+        say_table(("WHAT", "UNTIL", "BY"), [(one.what, instant(one.until_s), one.by) for one in found])
+    else:
+        note("Nothing is silenced.")
 
 
 def _fields(one: Alert | ActiveAlert, at_s: float) -> dict[str, Any]:
@@ -112,6 +138,9 @@ def _fields(one: Alert | ActiveAlert, at_s: float) -> dict[str, Any]:
         "at": instant(at_s),
         "title": one.title,
         "text": one.text,
+        "subject": one.subject,
+        "place": one.place,
+        "runbook": one.kind.runbook,
     }
 
 

@@ -15,6 +15,9 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on, instead of PORT.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes, instead of WORKERS.")] = None,
     reload: Annotated[bool, typer.Option("--reload", help="Start again when the program's files change.")] = False,
+    reuse_port: Annotated[
+        bool, typer.Option("--reuse-port", help="Share the port with a gateway that was started so, to replace it.")
+    ] = False,
 ) -> None:
     """Run the gateway until a signal says to stop. Settings come from the environment and .env."""
     for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers)):
@@ -24,4 +27,4 @@ def serve(
     settings = usable_settings()
     from app.main import run  # the whole program: the other commands do not need it
 
-    raise typer.Exit(run(settings, reload=reload))
+    raise typer.Exit(run(settings, reload=reload, reuse_port=reuse_port))

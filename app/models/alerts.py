@@ -31,6 +31,11 @@ class AlertKind(StrEnum):
     ROTATION_FAILED = "rotation_failed"
     LOGIN_LOCKOUT = "login_lockout"
 
+    @property
+    def runbook(self) -> str:
+        """Where the documentation says what it means and what to do."""
+        return f"docs/alerts.md#{self.value}"
+
 
 class Gravity(StrEnum):
     """How soon somebody must look. GOOD: a state has ended."""

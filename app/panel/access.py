@@ -159,6 +159,7 @@ ACCESS: Final[Mapping[str, Role | None]] = {
     "POST /admin/requests/{name}/body": Role.ADMIN,
     "GET /admin/settings": Role.VIEWER,
     "POST /admin/settings": Role.ADMIN,
+    "POST /admin/settings/alerts/silence": Role.OPERATOR,
     "POST /admin/settings/alerts/test": Role.OPERATOR,
     "POST /admin/settings/reset": Role.ADMIN,
     "POST /admin/settings/sign-out": Role.ADMIN,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.models.alerts import Alert, AlertKind
+from app.models.alerts import ActiveAlert, AlertKind
 from app.models.keys import KeyState
 from app.panel.attention import NOTES, BudgetUse, Facts, notices, weak_secrets
 from app.panel.context import Context, PanelContext
@@ -20,6 +20,7 @@ from app.panel.openrouter_rows import KeyRow, rows
 from app.panel.openrouter_traffic import traffic, troubles_of
 from app.panel.plots import moments
 from app.panel.render import go, page
+from app.services.alert_rules import place_of
 from app.services.cells import Step, bucket_of, short_key, starts_at
 from app.services.insight_plan import Answer, Dimension, Order, Query, Row
 from app.services.key_picture import KeyPicture, Standing, key_pictures
@@ -35,7 +36,6 @@ _MOST_KEYS: Final = 20
 _NEWEST: Final = 200
 """So many of the newest calls are looked through for trouble."""
 _MOST_TOP: Final = 5
-_MOST_ALERTS: Final = 100
 _MOST_BUDGETS: Final = 8
 _YEAR_S: Final = 31_536_000
 _ASIDE: Final = "aside"
@@ -206,7 +206,9 @@ async def _pool(request: Request, ctx: PanelContext) -> dict[str, Any]:
     pictures = key_pictures(records.values(), facts, ctx.marks.in_force(), ctx.facts.samples, now_s)
     worst = worst_first(pictures)
     chosen = rows(records, worst[:_MOST_KEYS], facts, ctx.pool.in_flight())
-    health, shown, (alerts, budgets) = await asyncio.gather(ctx.look(), _with_traffic(ctx, chosen), _money(ctx))
+    health, shown, (alerts, budgets, weighed) = await asyncio.gather(
+        ctx.look(), _with_traffic(ctx, chosen), _money(ctx)
+    )
     session = getattr(request.state, "session", None)
     told = Facts(
         health=health,
@@ -214,6 +216,7 @@ async def _pool(request: Request, ctx: PanelContext) -> dict[str, Any]:
         pictures=pictures,
         budgets=budgets,
         alerts=alerts,
+        weighed=weighed,
         weak=weak_secrets(ctx.settings),
         secret_generated=not ctx.settings.session_secret_key.get_secret_value(),
         password_generated=session is not None and session.account.source == "generated",
@@ -257,12 +260,14 @@ def _left(picture: KeyPicture) -> float:
     return picture.available_nano / picture.limit_nano if picture.limit_nano else 0.0
 
 
-async def _money(ctx: PanelContext) -> tuple[Sequence[Alert], list[BudgetUse]]:
-    """The newest alerts, and how far the budgets that some of them spoke of are used up now."""
-    alerts = await ctx.alerts.kept(_MOST_ALERTS)
-    subjects = list(dict.fromkeys(alert.subject for alert in alerts if alert.kind is AlertKind.BUDGET))
-    found = await asyncio.gather(*(_budgets(ctx, subject) for subject in subjects[:_MOST_BUDGETS]))
-    return alerts, [budget for some in found for budget in some]
+async def _money(ctx: PanelContext) -> tuple[Sequence[ActiveAlert], list[BudgetUse], Sequence[str]]:
+    """What is due, and how far the budgets that some of the alerts spoke of are used up now. Two round trips."""
+    board = await ctx.alerts.board()
+    due = [alert.subject for alert in board.active if alert.kind is AlertKind.BUDGET]
+    told = [alert.subject for alert in board.kept if alert.kind is AlertKind.BUDGET]
+    subjects = list(dict.fromkeys((*due, *told)))[:_MOST_BUDGETS]
+    found = await asyncio.gather(*(_budgets(ctx, subject) for subject in subjects))
+    return board.active, [budget for some in found for budget in some], subjects
 
 
 async def _budgets(ctx: PanelContext, subject: str) -> list[BudgetUse]:
@@ -271,9 +276,18 @@ async def _budgets(ctx: PanelContext, subject: str) -> list[BudgetUse]:
     terms = client if kind == "c" else group
     if terms is None or (client is not None and kind == "c" and client.state is not KeyState.ENABLED):
         return []
-    href = f"/admin/client-keys/{name}" if kind == "c" else "/admin/client-keys"
     standings = await ctx.tally.standings_of(subject, terms)
-    return [BudgetUse(terms.name, href, one.used_nano, one.size_nano) for one in standings if not one.limit.shadow]
+    return [
+        BudgetUse(
+            terms.name,
+            place_of(subject),
+            one.used_nano,
+            one.size_nano,
+            f"{AlertKind.BUDGET.value}:{subject}:{one.limit.id}",
+        )
+        for one in standings
+        if not one.limit.shadow
+    ]
 
 
 # ---- the first run

@@ -14,15 +14,15 @@ from app.panel.entry import Access, ask_again
 from app.panel.openrouter_forms import read_form
 from app.panel.render import go, page, say
 from app.panel.setting_rows import chosen, rows
+from app.panel.settings_alerts import alerts_shown
 from app.panel.system_view import persistence, readiness, service, tasks, warnings
 from app.services.access import PanelAccess
 from app.services.key_names import KeyRefused
-from app.services.live_settings import LIVE, checked, value_of
+from app.services.live_settings import LIVE, checked
 from app.services.switches import Switch
 
 router: Final = APIRouter(include_in_schema=False)
 PATH: Final = "/admin/settings"
-_MOST_ALERTS: Final = 10
 
 
 @router.get(PATH)
@@ -83,12 +83,6 @@ async def sign_out(request: Request, ctx: Context, access: Access, person: Signe
     return go(PATH, say(request, "Everybody else is signed out."))
 
 
-@router.post(f"{PATH}/alerts/test")
-async def try_alert(request: Request, ctx: Context, person: SignedIn) -> Response:
-    problem = await ctx.alerts.try_out(ctx.alerts.test_alert(person.name))
-    return go(f"{PATH}#alerts", problem or say(request, "The test was delivered."))
-
-
 async def _page(
     request: Request,
     ctx: PanelContext,
@@ -110,10 +104,7 @@ async def _page(
         "typed": typed or {},
         **await _system(request, ctx),
         **await _people(request, access),
-        "alerts": await ctx.alerts.kept(_MOST_ALERTS),
-        "waiting": await ctx.alerts.waiting(),
-        "receivers": ctx.alerts.receivers,
-        "alert_at": value_of(ctx.settings, ctx.switches.get, Switch.ALERT_AT),
+        **await alerts_shown(ctx),
     }
     return page(request, "settings.html", values, status=status, part="system")
 

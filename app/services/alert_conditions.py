@@ -260,16 +260,43 @@ def _of_gateway(sight: Sight, bounds: Bounds) -> Iterator[Condition]:
 
 def redis_away(place: str, journal_bytes: int) -> Condition:
     """Of the machine `place`, which has found it by itself."""
-    waiting = f"{journal_bytes // _MEGABYTE} MB" if journal_bytes >= _MEGABYTE else "Less than 1 MB"
     return Condition(
         kind=AlertKind.REDIS_AWAY,
         subject=place,
         title=f"Redis does not answer the gateway on {place}",
-        text=f"Calls go on from memory, and are booked when it is back. {waiting} of them wait on disk.",
+        text=f"Calls go on from memory and are booked when it is back: {_waiting(journal_bytes)} wait on disk.",
         gravity=Gravity.BAD,
         place=_SYSTEM,
         hold_s=_AWAY_S,
     )
+
+
+REFUSALS: Final = {
+    "oom": "Its memory is full.",
+    "misconf": "It could not write to its disk.",
+    "readonly": "It is a replica, or was made one.",
+    "noreplicas": "Too few of its replicas follow it.",
+    "no_permission": "Its user may not.",
+}
+"""Why a Redis that answers takes no write, by the code of the refusal."""
+
+
+def redis_refuses(place: str, reason: str, journal_bytes: int) -> Condition:
+    """Of the machine `place`: nothing can be stored of it, or of anything else."""
+    full = reason == "oom"
+    return Condition(
+        kind=AlertKind.REDIS_FULL if full else AlertKind.REDIS_UNSAFE,
+        subject=place,
+        title="Redis is full and refuses writes" if full else "Redis refuses writes",
+        text=f"{REFUSALS[reason]} Nothing is booked until that is mended: {_waiting(journal_bytes)} wait on disk.",
+        gravity=Gravity.BAD,
+        place=_SYSTEM,
+        hold_s=_SOON_S,
+    )
+
+
+def _waiting(journal_bytes: int) -> str:
+    return f"{journal_bytes // _MEGABYTE} MB" if journal_bytes >= _MEGABYTE else "less than 1 MB"
 
 
 def _name(picture: KeyPicture) -> str:

@@ -83,6 +83,8 @@ def mail(alert: Alert, panel: str = "") -> tuple[str, str]:
     lines = [f"{alert.title}.", "", alert.text, "", f"Seen at {_instant(alert.at_s)}."]
     if panel and alert.place:
         lines.append(f"{panel}{alert.place}")
+    if alert.gravity is not Gravity.GOOD:
+        lines.append(f"What it means and what to do: {alert.kind.runbook}")
     text = "\n".join(lines) + "\n\n-- \nOpenRouter gateway. Silence it: openrouter-middleware alerts silence\n"
     return f"[OpenRouter gateway] {mark}{alert.title}"[:_SUBJECT_MOST], re.sub(r"\n{3,}", "\n\n", text)
 
@@ -101,6 +103,7 @@ def _json(alert: Alert, link: str) -> dict[str, Any]:
             "title": alert.title,
             "text": alert.text,
             "url": link,
+            "runbook": alert.kind.runbook,
         },
         "text": _sentence(alert),
     }

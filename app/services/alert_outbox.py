@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -56,6 +56,10 @@ class _Due(msgspec.Struct, frozen=True):
 _due = msgspec.json.Decoder(_Due)
 
 
+def _stored(dues: Iterable[_Due]) -> dict[str, bytes]:
+    return {due.field: msgspec.json.encode(due) for due in dues}
+
+
 @dataclass(slots=True)
 class Carried:
     """An alert that Redis has not heard of yet, and who has not taken it."""
@@ -72,22 +76,22 @@ class Outbox:
         self._clock = clock
         self.receivers: Final = {one.name: one for one in receivers}
         self.carried: list[Carried] = []
-        self._queue = redis.keys.books("alerts", "due")
+        self.queue: Final = redis.keys.books("alerts", "due")
 
-    def commands(self, alert: Alert) -> list[tuple[Any, ...]]:
-        """What puts it into the queue, for every receiver."""
-        return [self._queued(_Due(alert, to=name)) for name in self.receivers]
+    def messages(self, alert: Alert) -> dict[str, bytes]:
+        """What is to be put into the queue, for every receiver."""
+        return _stored(_Due(alert, to=name) for name in self.receivers)
 
     def _queued(self, due: _Due) -> tuple[Any, ...]:
-        return ("HSET", self._queue, due.field, msgspec.json.encode(due))
+        return ("HSET", self.queue, due.field, msgspec.json.encode(due))
 
     async def waiting(self) -> int:
         """How many messages are not delivered yet. Raises RedisUnavailable."""
-        return int(await self._redis.command("HLEN", self._queue))
+        return int(await self._redis.command("HLEN", self.queue))
 
     async def deliver(self) -> None:
         """Everything that is due now, to all receivers at once. Raises RedisUnavailable."""
-        stored = await self._redis.command("HGETALL", self._queue)
+        stored = await self._redis.command("HGETALL", self.queue)
         texts = stored.values() if isinstance(stored, dict) else stored[1::2]
         by_receiver: dict[str, list[_Due]] = defaultdict(list)
         for due in map(_due.decode, texts):
@@ -101,13 +105,13 @@ class Outbox:
         # Without a name it is of an earlier release, which knew one receiver.
         receiver = self.receivers.get(name) or (next(iter(self.receivers.values()), None) if not name else None)
         if receiver is None:
-            await self._redis.command("HDEL", self._queue, *(due.field for due in dues))
+            await self._redis.command("HDEL", self.queue, *(due.field for due in dues))
             log.warning("alerts dropped", extra={"receiver": name, "detail": "this receiver is not set any more"})
             return
         for due in sorted(dues, key=lambda due: due.alert.at_s):
             later = await self._tried(receiver, due)
             if later is None:
-                await self._redis.command("HDEL", self._queue, due.field)
+                await self._redis.command("HDEL", self.queue, due.field)
             else:
                 await self._redis.pipeline([self._queued(later)])
                 return
@@ -142,9 +146,16 @@ class Outbox:
             resting = [due for due in one.due if due not in ready]
             one.due = [*resting, *(later for later in tried if later is not None)]
 
-    def handed_over(self, one: Carried) -> list[tuple[Any, ...]]:
-        """What puts the rest of it into the queue."""
-        return [self._queued(due) for due in one.due]
+    def left(self, one: Carried) -> dict[str, bytes]:
+        """What is to be put into the queue of it, for whoever has not taken it."""
+        return _stored(one.due)
+
+    async def take_out(self, one: Carried) -> None:
+        """Of the queue, what was delivered since it was put there. Raises RedisUnavailable."""
+        waiting = {due.field for due in one.due}
+        taken = [field for field in self.messages(one.alert) if field not in waiting]
+        if taken:
+            await self._redis.command("HDEL", self.queue, *taken)
 
     # ---- trying out
 

@@ -15,6 +15,7 @@ import msgspec
 from app.models.alerts import ALL, ActiveAlert, Alert, AlertKind, Condition, Episode, Gravity, Silence
 
 SETTLE_S: Final = 15.0
+LONGEST_SILENCE_H: Final = 720
 _MOST_ALONE: Final = 3
 _MOST_NAMED: Final = 10
 _TOGETHER: Final = {
@@ -174,6 +175,11 @@ def silenced_until(silences: Iterable[Silence], now_s: float, kind: AlertKind, n
     """Until when nothing of this is sent; 0 where nobody has silenced it. `name`: its own id."""
     meant = (ALL, kind.value, name)
     return max((one.until_s for one in silences if one.until_s > now_s and one.what in meant), default=0.0)
+
+
+def may_be_silenced(what: str, active: Iterable[ActiveAlert]) -> bool:
+    """Whether this means anything: every alert, a kind, or one that is due."""
+    return what in (ALL, *AlertKind) or any(what == alert.id for alert in active)
 
 
 def due_now(

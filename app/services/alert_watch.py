@@ -20,7 +20,7 @@ from app.core.redis import RedisManager, RedisReplyError, RedisUnavailable
 from app.core.tasks import TaskSet
 from app.models.alerts import Condition
 from app.models.renewal import Entry
-from app.services.alert_conditions import Bounds, Sight, conditions, ending, redis_away
+from app.services.alert_conditions import REFUSALS, Bounds, Sight, conditions, ending, redis_away, redis_refuses
 from app.services.alerts import Alerts
 from app.services.health import Health
 from app.services.key_picture import KeyPicture
@@ -56,6 +56,7 @@ class AlertWatch:
         self._sources = sources
         self._bounds = bounds
         self._folder = folder / _FOLDER
+        self._probe = redis.keys.books("alerts", "probe")
         self._lock: int | None = None
         self._tasks = TaskSet()
 
@@ -89,12 +90,8 @@ class AlertWatch:
     # ---- without Redis
 
     async def _look_alone(self) -> bool:
-        """Whether Redis does not answer."""
-        found: list[Condition] = []
-        try:
-            await self._redis.ping()
-        except (RedisUnavailable, RedisReplyError):
-            found = [redis_away(platform.node() or "this machine", await self._sources.journal_bytes())]
+        """Whether Redis does not answer, or takes no write: then nothing is stored of what else is found."""
+        found = await self._refusal()
         if found or self._alerts.alone:
             nothing = Sight(now_s=self._clock.wall_s())
             chosen = await asyncio.to_thread(self._is_chosen)
@@ -102,6 +99,21 @@ class AlertWatch:
             if not self._alerts.alone:
                 self._unlock()
         return bool(found)
+
+    async def _refusal(self) -> list[Condition]:
+        place = platform.node() or "this machine"
+        try:
+            await self._alerts.silences()  # to be known when Redis is away
+            # A Redis that is full or cannot write to its disk answers all the same.
+            await self._redis.command("SET", self._probe, "1", "EX", _HOUR_S)
+        except RedisUnavailable as failure:
+            waiting = await self._sources.journal_bytes()
+            if failure.reason in REFUSALS:
+                return [redis_refuses(place, failure.reason, waiting)]
+            return [redis_away(place, waiting)]
+        except RedisReplyError:
+            return [redis_away(place, await self._sources.journal_bytes())]
+        return []
 
     def _is_chosen(self) -> bool:
         """Whether this worker has the machine's lock. On a disk that does not lock, everybody tells: rather twice."""

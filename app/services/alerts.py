@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +43,16 @@ _episode = msgspec.json.Decoder(Episode)
 _silence = msgspec.json.Decoder(Silence)
 
 
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What is due now, what was told, the newest first, what is silenced, and how many messages are on their way."""
+
+    active: Sequence[ActiveAlert] = ()
+    kept: Sequence[Alert] = ()
+    silences: Sequence[Silence] = ()
+    waiting: int = 0
+
+
 class Alerts:
     """`clients` and `groups` give the records as they are now."""
 
@@ -68,6 +79,7 @@ class Alerts:
         self._election = Election(redis, clock, "alerts")
         self._tasks = TaskSet()
         self._alone: dict[str, Episode] = {}
+        self._quiet: list[Silence] = []
         books, audit = redis.keys.books, Audit(redis)
         self._deeds = Register(redis, audit, redis.keys.people("accounts"), Account)
         self._spenders = books("spenders")
@@ -105,16 +117,17 @@ class Alerts:
         quiet = await self.silences()
         names = (alert.id, f"{alert.kind.value}:{alert.subject}")
         hushed = any(silenced_until(quiet, now_s, alert.kind, name) for name in names)
-        return await self._keep(alert, [] if hushed else self._outbox.commands(alert), kept_s)
+        is_new = await self._keep(alert, {} if hushed else self._outbox.messages(alert), kept_s)
+        if is_new:
+            log.warning("alert was raised", extra={"kind": alert.kind.value, "subject": alert.subject})
+        return is_new
 
-    async def _keep(self, alert: Alert, sending: Sequence[tuple[Any, ...]], kept_s: int = _KEPT_S) -> bool:
+    async def _keep(self, alert: Alert, messages: Mapping[str, bytes], kept_s: int = _KEPT_S) -> bool:
+        """One script: a Redis that answers too late, or a crash, must not leave an alert raised and not sent."""
         mark = self._redis.keys.books("alerts", "raised", alert.id)
-        if not await self._redis.command("SET", mark, "1", "NX", "EX", kept_s):
-            return False
-        kept = [("LPUSH", self._kept, msgspec.json.encode(alert)), ("LTRIM", self._kept, 0, _MOST_KEPT - 1)]
-        await self._redis.pipeline([*kept, *sending])
-        log.warning("alert was raised", extra={"kind": alert.kind.value, "subject": alert.subject})
-        return True
+        queued = [word for message in messages.items() for word in message]
+        names, words = [mark, self._kept, self._outbox.queue], [kept_s, msgspec.json.encode(alert), _MOST_KEPT, *queued]
+        return bool(await self._redis.script("alert_keep", names, words))
 
     # ---- what there is
 
@@ -128,29 +141,29 @@ class Alerts:
 
     async def active(self) -> list[ActiveAlert]:
         """What is due now, the gravest first: from this worker's memory alone while Redis is away."""
-        episodes: dict[str, Episode] = {}
-        events: list[Alert] = []
-        quiet: list[Silence] = []
+        return list((await self.board()).active)
+
+    async def board(self) -> Board:
+        """Everything that there is to be shown, in one round trip; what this worker knows while Redis is away."""
+        asked = [("HGETALL", self._states), ("HGETALL", self._silences), ("LRANGE", self._kept, 0, _MOST_RECENT - 1),
+                 ("HLEN", self._outbox.queue)]  # fmt: skip
+        now_s = self._clock.wall_s()
         try:
-            episodes, quiet = await self._episodes(), await self.silences()
-            events = await self.kept(_MOST_RECENT)
+            states, silences, kept, waiting = await self._redis.pipeline(asked)
         except (RedisUnavailable, RedisReplyError):
             log.debug("active alerts without redis")
-        return due_now({**episodes, **self._alone}.values(), events, quiet, self._clock.wall_s())
-
-    async def _episodes(self) -> dict[str, Episode]:
-        stored = await self._redis.command("HGETALL", self._states)
-        pairs = stored.items() if isinstance(stored, dict) else zip(stored[::2], stored[1::2], strict=True)
-        return {bytes(name).decode(): _episode.decode(text) for name, text in pairs}
+            return Board(tuple(due_now(self._alone.values(), (), self._quiet, now_s)), silences=self._quiet)
+        quiet = self._quiet = _lasting(silences, now_s)
+        told = [_alert.decode(one) for one in kept]
+        active = due_now({**_episodes(states), **self._alone}.values(), told, quiet, now_s)
+        return Board(tuple(active), told, quiet, int(waiting))
 
     # ---- silence
 
     async def silences(self) -> list[Silence]:
         """Those that last. Raises RedisUnavailable."""
-        stored = await self._redis.command("HGETALL", self._silences)
-        found = map(_silence.decode, stored.values() if isinstance(stored, dict) else stored[1::2])
-        now_s = self._clock.wall_s()
-        return sorted((one for one in found if one.until_s > now_s), key=lambda one: one.what)
+        self._quiet = _lasting(await self._redis.command("HGETALL", self._silences), self._clock.wall_s())
+        return self._quiet
 
     async def silence(self, what: str, hours: float, *, by: str) -> Silence:
         """Sends nothing of it for so long; 0 hours end a silence. What still lasts then is told. Raises
@@ -173,7 +186,8 @@ class Alerts:
     async def take(self, found: Iterable[Condition], ending: Ending) -> None:
         """What a look at everything has found. Raises RedisUnavailable."""
         quiet = await self.silences()
-        done = advance(await self._episodes(), found, self._clock.wall_s(), self._pace, ending=ending, silences=quiet)
+        known = _episodes(await self._redis.command("HGETALL", self._states))
+        done = advance(known, found, self._clock.wall_s(), self._pace, ending=ending, silences=quiet)
         # Told first: whoever goes on after a crash tells the same under the same ids, and so not again.
         for alert in done.news:
             await self.tell(alert)
@@ -186,7 +200,9 @@ class Alerts:
 
     def take_alone(self, found: Iterable[Condition], ending: Ending, *, tells: bool) -> None:
         """What this worker sees by itself while Redis is away. One of the workers of a machine `tells`."""
-        done: Round = advance(self._alone, found, self._clock.wall_s(), self._pace, ending=ending)
+        now_s = self._clock.wall_s()
+        # Redis cannot be asked: what was silenced when it last answered is.
+        done: Round = advance(self._alone, found, now_s, self._pace, ending=ending, silences=self._quiet)
         for name, episode in done.changes.items():
             if episode is None:
                 del self._alone[name]
@@ -261,14 +277,35 @@ class Alerts:
             try:
                 await self.hand_over()
             except (RedisUnavailable, RedisReplyError):
-                await self._outbox.deliver_carried()
+                await self.deliver_carried()
+
+    async def deliver_carried(self) -> None:
+        """What was told without Redis."""
+        await self._outbox.deliver_carried()
 
     async def hand_over(self) -> None:
         """Gives what was told without Redis to Redis, with what is left to be delivered. Raises RedisUnavailable."""
         while self._outbox.carried:
             first = self._outbox.carried[0]
-            await self._keep(first.alert, self._outbox.handed_over(first))
+            # Asked first: what is sent to a Redis that hangs may happen after all, when it was delivered from here.
+            await self._redis.ping()
+            if not await self._keep(first.alert, self._outbox.left(first)):
+                await self._outbox.take_out(first)
             self._outbox.carried.pop(0)
+
+
+def _pairs(stored: Any) -> Iterable[tuple[bytes, bytes]]:
+    """The fields of a hash, in either form of an answer."""
+    return stored.items() if isinstance(stored, dict) else zip(stored[::2], stored[1::2], strict=True)
+
+
+def _episodes(stored: Any) -> dict[str, Episode]:
+    return {bytes(name).decode(): _episode.decode(text) for name, text in _pairs(stored)}
+
+
+def _lasting(stored: Any, now_s: float) -> list[Silence]:
+    found = (_silence.decode(text) for _, text in _pairs(stored))
+    return sorted((one for one in found if one.until_s > now_s), key=lambda one: one.what)
 
 
 def _group_name(name: str, group_id: str) -> str:

@@ -81,7 +81,8 @@ def test_options_reach_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers read the settings themselves, from the environment."""
     seen: list[tuple[str, int, int, bool]] = []
 
-    def run(settings: object, *, reload: bool) -> int:
+    def run(settings: object, *, reload: bool, reuse_port: bool) -> int:
+        assert not reuse_port
         seen.append((os.environ["HOST"], int(os.environ["PORT"]), settings.workers, reload))  # type: ignore[attr-defined]
         return 7
 

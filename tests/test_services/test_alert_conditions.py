@@ -9,7 +9,7 @@ import pytest
 from app.models.alerts import AlertKind, Condition, Gravity
 from app.models.keys import KeyKind, KeyState
 from app.models.renewal import Entry, Kind, Step, Terms
-from app.services.alert_conditions import Bounds, Sight, conditions, ending, redis_away
+from app.services.alert_conditions import Bounds, Sight, conditions, ending, redis_away, redis_refuses
 from app.services.forecast import Forecast
 from app.services.key_picture import KeyPicture, Standing
 
@@ -214,9 +214,23 @@ def test_redis_is_away() -> None:
     """Where it was seen, and how much waits on disk."""
     alert = redis_away("host-1", 14_000_000)
     assert alert.title == "Redis does not answer the gateway on host-1"
-    assert "14 MB of them wait on disk" in alert.text
-    assert "Less than 1 MB" in redis_away("host-1", 10).text
+    assert "14 MB wait on disk" in alert.text
+    assert "less than 1 MB" in redis_away("host-1", 10).text
     assert alert.gravity is Gravity.BAD
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "text"),
+    [("oom", AlertKind.REDIS_FULL, "memory is full"), ("misconf", AlertKind.REDIS_UNSAFE, "write to its disk"),
+     ("readonly", AlertKind.REDIS_UNSAFE, "replica")],
+)  # fmt: skip
+def test_redis_refuses_writes(reason: str, kind: AlertKind, text: str) -> None:
+    """Why, in words, and how much waits."""
+    alert = redis_refuses("host-1", reason, 3_000_000)
+    assert (alert.kind, alert.gravity) == (kind, Gravity.BAD)
+    assert "refuses writes" in alert.title
+    assert text in alert.text
+    assert "3 MB wait on disk" in alert.text
 
 
 def test_a_spent_key_tells_when_it_resets() -> None:

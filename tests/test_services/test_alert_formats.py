@@ -56,6 +56,7 @@ def test_plain_json() -> None:
     assert told["data"] == {
         "id": ALERT.id, "kind": "pool_low", "status": "raised", "gravity": "bad", "at_s": ALERT.at_s, "subject": "pool",
         "title": ALERT.title, "text": ALERT.text, "url": f"{PANEL}/admin/openrouter-keys",
+        "runbook": "docs/alerts.md#pool_low",
     }  # fmt: skip
     assert sent(Format.JSON, evil(Gravity.GOOD), "")["data"]["status"] == "ended"
     assert rendered(Format.JSON, ALERT, URL).url == URL
@@ -120,8 +121,10 @@ def test_mail() -> None:
     subject, text = mail(ALERT, PANEL)
     assert subject == "[OpenRouter gateway] Urgent: Pool has 1 ready key"
     assert "At least 2 are wanted.\n\nSeen at 2026-11-23 00:00 UTC.\nhttps://gateway.example/admin" in text
+    assert "what to do: docs/alerts.md#pool_low\n" in text
     subject, text = mail(evil(Gravity.GOOD))
     assert subject.startswith("[OpenRouter gateway] Over: ")
+    assert "what to do" not in text
     assert "\n" not in subject
     assert "\nBcc" not in text
 

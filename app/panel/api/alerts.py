@@ -10,15 +10,15 @@ from pydantic import BaseModel, Field
 
 from app.models.alerts import ALL, ActiveAlert, Alert, AlertKind, Silence
 from app.panel.api.conventions import ApiProblem, Strict, instant
-from app.panel.context import Context, PanelContext, SignedIn
+from app.panel.context import Context, SignedIn
 from app.panel.problems import Problem
+from app.services.alert_states import LONGEST_SILENCE_H, may_be_silenced
 
 router: Final = APIRouter(prefix="/admin/api/alerts", tags=["Alerts"])
-_MOST_H: Final = 720
 
 
 class AlertOut(BaseModel):
-    """`gravity`: bad, warn, or good for the end of a state."""
+    """`gravity`: bad, warn, or good for the end of a state. `runbook`: what to do, in the documentation."""
 
     id: str
     kind: str
@@ -28,6 +28,7 @@ class AlertOut(BaseModel):
     title: str
     text: str
     place: str
+    runbook: str
 
 
 class ActiveOut(AlertOut):
@@ -46,7 +47,7 @@ class SilenceBody(Strict):
     """`what`: the id of an active alert, a kind, or all. 0 hours end a silence."""
 
     what: str = Field(min_length=1, max_length=300)
-    hours: float = Field(ge=0, le=_MOST_H, strict=False, allow_inf_nan=False)
+    hours: float = Field(ge=0, le=LONGEST_SILENCE_H, strict=False, allow_inf_nan=False)
 
 
 class SilenceOut(BaseModel):
@@ -99,17 +100,11 @@ async def list_silences(ctx: Context) -> list[SilenceOut]:
 @router.post("/silences")
 async def silence(body: SilenceBody, ctx: Context, person: SignedIn) -> SilenceOut:
     """Sends nothing of it for so many hours. It is seen all the same, and what still lasts then is told."""
-    if body.hours and not await _is_known(ctx, body.what):
+    if body.hours and not may_be_silenced(body.what, await ctx.alerts.active()):
         kinds = ", ".join(kind.value for kind in AlertKind if kind is not AlertKind.TEST)
         detail = "This is neither the id of an active alert nor a kind."
         raise ApiProblem(Problem(422, "invalid", detail, f"{ALL}, {kinds}.", errors=(("what", "unknown"),)))
     return _silence_out(await ctx.alerts.silence(body.what, body.hours, by=person.by))
-
-
-async def _is_known(ctx: PanelContext, what: str) -> bool:
-    if what in (ALL, *AlertKind):
-        return True
-    return any(what == alert.id for alert in await ctx.alerts.active())
 
 
 def _fields(alert: Alert | ActiveAlert, at_s: float) -> dict[str, Any]:
@@ -122,6 +117,7 @@ def _fields(alert: Alert | ActiveAlert, at_s: float) -> dict[str, Any]:
         "title": alert.title,
         "text": alert.text,
         "place": alert.place,
+        "runbook": alert.kind.runbook,
     }
 
 

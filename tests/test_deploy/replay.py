@@ -1,0 +1,69 @@
+"""The steps of a Dockerfile's build stage, run in a folder that stands for the container's root."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.test_deploy.dockerfile import ROOT, Stage, Step
+
+
+class Replay:
+    """`short`: nothing is downloaded, this test run's own packages stand for those of the locks."""
+
+    def __init__(self, root: Path, *, short: bool) -> None:
+        self.root = root
+        self._short = short
+        self._folder = root
+        self._variables = {"PATH": f"{root}/bin:/usr/bin:/bin", "HOME": str(root), "LANG": "C.UTF-8"}
+        (root / "opt").mkdir(parents=True)
+        (root / "bin").mkdir()
+        # The base image's Python: this machine's, not the virtual environment's.
+        (root / "bin/python").symlink_to(Path(sys.executable).resolve())
+
+    def run(self, stage: Stage) -> None:
+        do = {"WORKDIR": self._workdir, "ENV": self._env, "COPY": self._copy, "RUN": self._run}
+        for step in stage.steps:
+            do[step.word](step)
+
+    def here(self, text: str) -> str:
+        return re.sub(r"(?<![\w./])/(opt|src)\b", f"{self.root}/\\1", text)
+
+    def _workdir(self, step: Step) -> None:
+        self._folder = Path(self.here(step.rest))
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def _env(self, step: Step) -> None:
+        self._variables |= dict(word.split("=", 1) for word in step.words)
+
+    def _copy(self, step: Step) -> None:
+        names, to = step.copied
+        for name in names:
+            source, target = ROOT / name, self._folder / to
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                continue
+            target = target / source.name if to.endswith("/") else target
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+
+    def _run(self, step: Step) -> None:
+        for command in (one.strip() for one in step.rest.split("&&")):
+            if self._short and "--require-hashes" in command:
+                self._borrow("tools" if "/opt/tools/bin/pip install" in command else "gateway")
+            elif not (self._short and "cyclonedx" in command):
+                self._shell(self.here(command))
+
+    def _shell(self, command: str) -> None:
+        words = ["sh", "-ec", command]
+        done = subprocess.run(words, cwd=self._folder, env=self._variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+    def _borrow(self, environment: str) -> None:
+        (site,) = (self.root / "opt" / environment / "lib").glob("python*/site-packages")
+        own = [path for path in sys.path if path.endswith("site-packages")]
+        # Before what the environment was born with: an older setuptools, for one.
+        (site / "borrowed.pth").write_text(f"import sys; sys.path[:0] = {own!r}\n")
