@@ -41,6 +41,7 @@ _QUIET_S: Final = 2.0  # a subscription that hears nothing for so long asks whet
 _LISTEN_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4, 0.5)
 _NO_ANSWER: Final = (
     errors.ConnectionError,
+    errors.InvalidResponse,
     errors.TimeoutError,
     TimeoutError,
     OSError,
@@ -362,6 +363,8 @@ def _reason(error: BaseException) -> str:
             return "timeout"
         case errors.ClusterError() | errors.RedisClusterException():
             return "cluster_down"
+        case errors.InvalidResponse():
+            return "protocol"
         case _:
             return "connection"
 
