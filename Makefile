@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench soak lock clean
+.PHONY: help run demo test check bench soak docs lock clean
 
 help: ## what each target does
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ check: $(STAMP) ## ruff, mypy --strict, bandit
 
 bench: $(STAMP) ## speed and cost against nginx in the same run; writes bench/results.md
 	@exec $(BIN)/python -m bench $(ARGS)
+
+docs: $(STAMP) ## the papers as a site, into build/docs
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mkdocs-material>=9.7'
+	@$(BIN)/python -m app.core.setting_docs --page > docs/configuration.md
+	@$(BIN)/mkdocs build --quiet
+	@echo "build/docs/index.html"
 
 soak: $(STAMP) ## 1,000 open streams for 20 minutes while things break; writes docs/benchmarks.md
 	@exec $(BIN)/python -m tests.soak --write $(ARGS)

@@ -1,6 +1,7 @@
 """The table of settings as people read it: in groups, and as the text of `.env.example`.
 
 python -m app.core.setting_docs > .env.example
+python -m app.core.setting_docs --page > docs/configuration.md
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _GROUPS: Final = {
     "Calls to OpenRouter": "connect_timeout_s",
     "The pool of OpenRouter keys": "pool_strategy",
     "Money and limits": "without_redis_rates",
+    "Metrics": "metrics_token",
     "Alerts": "alert_at",
 }
 
@@ -53,6 +55,25 @@ def env_example() -> str:
     return "\n".join(lines) + "\n"
 
 
+def configuration_page() -> str:
+    """The text of `docs/configuration.md`."""
+    lines = [
+        "# Configuration", "",
+        "From the environment, or from `.env` in the folder that the gateway is started in; the environment wins. What",
+        "cannot be used ends the start with one message that lists everything. Some of these can be changed in the panel",
+        "while the gateway runs.", "",
+        "Made by: `python -m app.core.setting_docs --page > docs/configuration.md`",
+    ]  # fmt: skip
+    for title, names in setting_groups():
+        lines += ["", f"## {title}", "", "| name | default | meaning |", "|---|---|---|"]
+        for name in names:
+            field = Settings.model_fields[name]
+            default = "" if name == "session_secret_key" else _example_value(name, field.default)
+            shown = f"`{default}`" if default else ""
+            lines.append(f"| `{name.upper()}` | {shown} | {(field.description or '').replace('|', '/')} |")
+    return "\n".join(lines) + "\n"
+
+
 def _example_value(name: str, default: object) -> str:
     if name == "session_secret_key":
         return EXAMPLE_SESSION_SECRET
@@ -66,4 +87,4 @@ def _example_value(name: str, default: object) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(env_example())
+    sys.stdout.write(configuration_page() if sys.argv[1:] == ["--page"] else env_example())
