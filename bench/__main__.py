@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from bench import crowd, limited, load, machine, measure, proc, report
+from bench import crowd, limited, load, machine, measure, panel, proc, report
 from bench.measure import Figures, Plan, say
 from bench.report import Aim, Row
 from bench.rig import BenchError, Contestant, Gateway, Rig, ToolMissingError, modules_path, openrouter_keys
@@ -105,6 +105,7 @@ def run(rig: Rig, plan: Plan, options: argparse.Namespace) -> Figures:
     if not options.instead:
         compare_pools(rig, plan, upstream, figures)
         limited.compare(rig, plan, upstream, figures)
+        panel.compare(rig, upstream, figures, pages=10 * plan.rounds)
     return figures
 
 
@@ -131,7 +132,7 @@ def rows(figures: Figures) -> list[Row]:
         table.append(report.changed(what, of("cpu", "gateway"), crowded, of("cpu", "nginx"), CROWDED))
     else:
         table.append(report.missing(what, CROWDED))
-    return [*table, *pool_rows(figures), limited.row(figures)]
+    return [*table, *pool_rows(figures), limited.row(figures), *panel.rows(figures)]
 
 
 def pool_rows(figures: Figures) -> list[Row]:

@@ -85,10 +85,18 @@ def compared(what: str, nginx: Figures, gateway: Figures, aim: Aim, digits: int 
 
 
 def absolute(what: str, nginx: Figures, gateway: Figures, aim: Aim, unit: str, digits: int) -> Row:
-    """A row whose aim speaks of the gateway's own figure."""
+    """A row whose aim speaks of the gateway's own figure. nginx need not be there."""
     value = median(gateway)
-    beside = value / median(nginx) if median(nginx) > 0 else None
-    return Row(what, spread(nginx, digits), spread(gateway, digits), beside, value, f"{value:.{digits}f} {unit}", aim)
+    beside = value / median(nginx) if nginx and median(nginx) > 0 else None
+    return Row(
+        what,
+        spread(nginx, digits) if nginx else "-",
+        spread(gateway, digits),
+        beside,
+        value,
+        f"{value:.{digits}f} {unit}",
+        aim,
+    )
 
 
 def changed(what: str, before: Figures, after: Figures, nginx: Figures, aim: Aim) -> Row:

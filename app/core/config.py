@@ -170,6 +170,12 @@ class Settings(BaseSettings):
     reconcile_at_h: int = Field(2, ge=0, le=23, description="Hour (UTC) of the nightly comparison with OpenRouter.")
 
     metrics_token: SecretStr = Field(SecretStr(""), description="Who scrapes /metrics sends it. Empty: no metrics.")
+    otel_exporter_otlp_endpoint: str = Field(
+        "", description="Collector (OTLP/HTTP) of traces and metrics. Empty: none."
+    )
+    otel_service_name: str = Field(
+        "openrouter-middleware", min_length=1, description="What a collector is told we are."
+    )
 
     alert_at: Percents = Field((50, 80, 95), description="Percents of a money limit at which somebody is told.")
     alert_ready_keys: int = Field(2, ge=0, le=10_000, description="Tell when fewer keys of the pool are ready.")
@@ -325,7 +331,7 @@ class Settings(BaseSettings):
         setting_checks.mailboxes((value,) if isinstance(value, str) else value, sent=bool(info.data.get("smtp_url")))
         return value
 
-    @field_validator("public_url")
+    @field_validator("public_url", "otel_exporter_otlp_endpoint")
     @classmethod
     def _usable_public_url(cls, value: str) -> str:
         if value:

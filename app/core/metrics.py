@@ -5,7 +5,7 @@ over several processes is a sum of pictures. Knows neither calls nor any format.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from enum import StrEnum
 from operator import add
 from typing import Final
@@ -39,6 +39,11 @@ class Shape(msgspec.Struct, frozen=True):
     parts: int = 1
     bounds: tuple[float, ...] = ()
 
+    @property
+    def identity(self) -> Hashable:
+        """Where two agree in this, they count the same: only the words about it may differ."""
+        return self.name, self.kind, self.labels, self.parts, self.bounds
+
 
 class Family(msgspec.Struct, frozen=True):
     """A picture of one family. A row holds one number; of a histogram a count for each bound and the sum."""
@@ -51,8 +56,8 @@ class Family(msgspec.Struct, frozen=True):
 _JOINT: Final = "\x1f"
 
 
-def labels_of(row: str) -> Labels:
-    return tuple(row.split(_JOINT)) if row else ()
+def labels_of(row: str, shape: Shape) -> Labels:
+    return tuple(row.split(_JOINT)) if shape.labels else ()
 
 
 class Counter:
@@ -131,23 +136,37 @@ def _put(rows: dict[Labels, int], labels: Labels, amount: int) -> None:
     rows[labels] = rows.get(labels, 0) + amount
 
 
-def merged(pictures: Iterable[Sequence[Family]]) -> list[Family]:
-    """What several processes come to together. Of a family whose shape changed, the first one counts."""
-    found: dict[str, Family] = {}
+def summed(pictures: Iterable[Iterable[Family]]) -> list[Family]:
+    """What several processes have counted together. What is not of the same shape is kept apart."""
+    found: dict[Hashable, Family] = {}
     for picture in pictures:
         for family in picture:
-            known = found.get(family.shape.name)
+            known = found.get(family.shape.identity)
             if known is None:
-                found[family.shape.name] = Family(family.shape, {row: cells[:] for row, cells in family.rows.items()})
-            elif known.shape == family.shape:
-                _add(known, family)
+                known = found[family.shape.identity] = Family(family.shape, {})
+            _add(known, family)
+    return list(found.values())
+
+
+def merged(pictures: Iterable[Iterable[Family]]) -> list[Family]:
+    """What several processes tell together. Of a family with two shapes, the first one counts."""
+    found: dict[str, Family] = {}
+    for family in summed(pictures):
+        found.setdefault(family.shape.name, family)
     return list(found.values())
 
 
 def _add(known: Family, more: Family) -> None:
-    join = max if known.shape.kind is Kind.MAX else add
+    shape = known.shape
+    width = len(shape.bounds) + 2 if shape.kind is Kind.HISTOGRAM else 1
+    join = max if shape.kind is Kind.MAX else add
     for row, cells in more.rows.items():
+        if len(cells) != width or len(labels_of(row, shape)) != len(shape.labels):
+            continue  # written by no gateway
         mine = known.rows.get(row)
+        if mine is None and len(known.rows) >= _MOST_ROWS:
+            row = _JOINT.join((OTHER,) * len(shape.labels))
+            mine = known.rows.get(row)
         known.rows[row] = cells[:] if mine is None else list(map(join, mine, cells))
 
 

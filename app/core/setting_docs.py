@@ -27,7 +27,7 @@ _GROUPS: Final = {
     "Calls to OpenRouter": "connect_timeout_s",
     "The pool of OpenRouter keys": "pool_strategy",
     "Money and limits": "without_redis_rates",
-    "Metrics": "metrics_token",
+    "Metrics and traces": "metrics_token",
     "Alerts": "alert_at",
 }
 
@@ -59,9 +59,9 @@ def configuration_page() -> str:
     """The text of `docs/configuration.md`."""
     lines = [
         "# Configuration", "",
-        "From the environment, or from `.env` in the folder that the gateway is started in; the environment wins. What",
-        "cannot be used ends the start with one message that lists everything. Some of these can be changed in the panel",
-        "while the gateway runs.", "",
+        "From the environment, or from `.env` in the folder that the gateway is started in; the environment wins.",
+        "What cannot be used ends the start with one message that lists everything. Some of these can be changed",
+        "in the panel while the gateway runs.", "",
         "Made by: `python -m app.core.setting_docs --page > docs/configuration.md`",
     ]  # fmt: skip
     for title, names in setting_groups():

@@ -53,7 +53,8 @@ async def show(request: Request, ctx: Context) -> Response:
     part = request.query_params.get("part", "") if alone else ""
     values: dict[str, Any] = {"period": period, "periods": list(PERIODS)}
     if part == "figures":
-        values |= await _figures(ctx, period)
+        # Asked for because calls came: they must be in it, for nobody says it twice.
+        values |= await _figures(ctx, period, 0.0)
     elif part == "pool":
         values |= await _pool(request, ctx) | {"steps": None, "alone": True}
     else:
@@ -172,8 +173,8 @@ async def _figures(ctx: PanelContext, period: str, stale_s: float = _STALE_S) ->
 
     models, clients = (
         await asyncio.gather(
-            ctx.insight.answer(ranked(Dimension.MODEL), stale_s=stale_s),
-            ctx.insight.answer(ranked(Dimension.CLIENT), stale_s=stale_s),
+            ctx.insight.answer(ranked(Dimension.MODEL), stale_s=_STALE_S),
+            ctx.insight.answer(ranked(Dimension.CLIENT), stale_s=_STALE_S),
         )
         if told.total.requests
         else (None, None)

@@ -84,5 +84,6 @@ def alerts_of(comparisons: Iterable[Comparison], names: dict[str, str], now_s: f
         else:
             continue
         identity = f"{kind.value}:{one.key_id}:{one.day}"
-        found.append(Alert(id=identity, kind=kind, at_s=now_s, subject=one.key_id, title=title, text=text))
+        place = f"/admin/openrouter-keys/{one.key_id}"
+        found.append(Alert(id=identity, kind=kind, at_s=now_s, subject=one.key_id, title=title, text=text, place=place))
     return found

@@ -134,6 +134,32 @@ def test_somebody_hears_of_money(own_gateway: GatewayMaker, own_simulator: Simul
     assert SECRET not in gateway.log()
 
 
+def test_somebody_hears_that_the_books_differ(
+    own_gateway: GatewayMaker, own_simulator: SimulatorThread, receiver: Receiver
+) -> None:
+    """OpenRouter has taken something back that we still charge; found twice, it is told once."""
+    (pool_key,) = own_simulator.new_keys(1)
+    hook = {"WEBHOOK_URL": receiver.url, "WEBHOOK_SECRET": SECRET, "WEBHOOK_TO_PRIVATE": "true",
+            "ALERT_READY_KEYS": "1"}  # fmt: skip
+    gateway = own_gateway(own_simulator.base_url, keys=[pool_key], **hook)
+    client = gateway.create_client("maker").key
+    video = next(model for model in own_simulator.control("")["models"] if "veo" in model or "sora" in model)
+    made = post(f"{gateway.base_url}/videos", client, {"model": video, "prompt": "a sea"})
+    cost = post(f"{gateway.base_url}/videos/{made['id']}", client)["usage"]["cost"]
+    wait_until(lambda: "agrees" in gateway.cli("reconcile").stdout, what="the video in the books")
+
+    world = own_simulator.simulator.world
+    key = world.find_key(pool_key)
+    assert key is not None
+    key.spending.add(-int(cost * 10**9), world.now())
+    for _ in range(2):
+        assert "say too much" in gateway.cli("reconcile").stdout
+    told = receiver.wait_for(1)
+    assert (told["type"], told["data"]["runbook"]) == ("alert.books_differ", "docs/alerts.md#books_differ")
+    (due,) = json.loads(gateway.cli("alerts", "active", "--json").stdout)
+    assert (due["id"], len(receiver.taken)) == (told["data"]["id"], 1)
+
+
 # ---- states
 
 

@@ -17,7 +17,7 @@ from app.core.redis import RedisManager, RedisOptions
 from app.models.alerts import Alert, AlertKind, Gravity
 from app.services.alerts import Alerts
 from app.services.tally import Tally
-from tests.gateway_process import running_gateway
+from tests.gateway_process import running_gateway, wait_until
 from tests.simulator_thread import running_simulator
 from tests.test_panel.apart import apart
 from tests.test_panel.conftest import OpenPage, PanelWorld
@@ -51,6 +51,8 @@ def world(receiver: Receiver) -> Iterator[PanelWorld]:
         found = PanelWorld(gateway, simulator)
         found.clients["alice"] = gateway.create_client("alice").key
         found.call("alice")
+        with closing(found.sign_in()) as client:  # without a booked call the overview is the first steps
+            wait_until(lambda: client.get("/admin/api/requests").json()["data"], what="the call's booking")
         yield found
 
 

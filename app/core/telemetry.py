@@ -1,0 +1,57 @@
+"""What goes to an OpenTelemetry collector, and the one door to the library that sends it: without an address nothing of
+it is even imported. Knows no calls.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from app.core.clock import Clock
+from app.core.metrics import Family
+
+log = logging.getLogger(__name__)
+
+Value = str | int | float | bool | Sequence[str]
+NOBODY: Final[Mapping[str, str]] = {}
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of work that has ended. Times are nanoseconds since the epoch."""
+
+    name: str
+    outside: bool = False
+    """Whether it was done by somebody else, who was asked to."""
+    began_ns: int
+    ended_ns: int
+    attributes: dict[str, Value]
+    failed: bool = False
+
+
+class Telemetry(Protocol):
+    """`put` waits for nothing. `send` and `close` wait for a collector for a moment, and belong into a thread."""
+
+    def put(self, span: Span, parts: Sequence[Span], context: Mapping[str, str] = NOBODY) -> None:
+        """Sends a span and its parts, some time. `context`: the W3C headers that came with the work."""
+
+    def send(self, families: Sequence[Family]) -> None:
+        """Sends a picture of the metrics now."""
+
+    def close(self) -> None:
+        """Sends what waits, for as long as a stop may take."""
+
+
+def telemetry(endpoint: str, service: str, clock: Clock) -> Telemetry | None:
+    """None without an address, or where the library is missing: calls are served all the same."""
+    if not endpoint:
+        return None
+    try:
+        from app.core.otel import Otlp  # only who uses it pays for it
+    except ImportError:
+        detail = "install it: pip install 'openrouter-middleware[otel]'"
+        log.warning("opentelemetry is missing", extra={"detail": detail})
+        return None
+    return Otlp(endpoint, service, clock)
