@@ -11,7 +11,9 @@ from app.core.config import Settings
 from app.core.redis import RedisManager
 from app.core.security import KeyRing, Secret
 from app.core.tasks import TaskSet
+from app.core.telemetry import telemetry
 from app.models.key_facts import KeyFacts
+from app.models.ledger import Entry
 from app.models.limits import Group
 from app.services.accounting import Accounting
 from app.services.bodies import Bodies
@@ -28,6 +30,7 @@ from app.services.recovery import Recovery
 from app.services.settler import Settler
 from app.services.signs_of_life import SignsOfLife
 from app.services.tally import Tally
+from app.services.tracing import Tracing
 from app.services.upstream_api import UpstreamClient
 from app.services.watchers import alerts_for, reconciliation_for
 
@@ -63,6 +66,7 @@ class BooksParts:
         settings, redis, clock = self._settings, self._redis, self._clock
         prices = self.prices = Prices(price_list, self._tasks, clock)
         meter = self.meter = CallMeter(prices.known, groups)
+        tracing = self._start_tracing(stack)
         journal = await Books.journal_in(settings.data_dir, clock)
         without = WithoutRedis(settings.without_redis_rates, settings.without_redis_budgets)
         entries, patience_s = settings.ledger_entries, 4 * settings.redis_timeout_s
@@ -74,7 +78,13 @@ class BooksParts:
         settler = self.settler = Settler(client, clock, secret_of)
         stack.push_async_callback(settler.close)
         books = self.books = Books(
-            journal, limits, settler, clock, prices.known, sync=settings.journal_sync == "always", heard=meter.take
+            journal,
+            limits,
+            settler,
+            clock,
+            prices.known,
+            sync=settings.journal_sync == "always",
+            heard=meter.take if tracing is None else both(meter.take, tracing.take),
         )
         stack.push_async_callback(books.close)
         recovery = Recovery(settings.data_dir, limits, signs, settler, clock, prices.known, self.ledger)
@@ -87,7 +97,18 @@ class BooksParts:
         self.ledger.start()
         self.last_use.start()
         self.bodies = Bodies(redis, self._tasks, clock, ring, kept_h=settings.keep_bodies_h)
-        self.accounting = Accounting(books, limits, prices, clock, groups, self.bodies, self.last_use.note)
+        opened = None if tracing is None else tracing.opened
+        self.accounting = Accounting(books, limits, prices, clock, groups, self.bodies, self.last_use.note, opened)
+
+    def _start_tracing(self, stack: AsyncExitStack) -> Tracing | None:
+        settings, url = self._settings, self._settings.upstream
+        collector = telemetry(settings.otel_exporter_otlp_endpoint, settings.otel_service_name, self._clock)
+        self.telemetry = collector
+        if collector is None:
+            return None
+        tracing = Tracing(collector, url.host, url.port)
+        stack.push_async_callback(tracing.close)
+        return tracing
 
     def watch(
         self,
@@ -105,3 +126,11 @@ class BooksParts:
         for part in (alerts, compared):
             stack.push_async_callback(part.close)
             part.start()
+
+
+def both(first: Callable[[Entry], None], then: Callable[[Entry], None]) -> Callable[[Entry], None]:
+    def take(entry: Entry) -> None:
+        first(entry)
+        then(entry)
+
+    return take

@@ -25,7 +25,7 @@ from app.core.security import Secret, keyrings
 from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
 from app.middleware.request_log import ANSWERS
-from app.models.keys import ClientKey, KeyState
+from app.models.keys import ClientKey
 from app.models.limits import Group
 from app.panel.context import PanelContext
 from app.pool_parts import PoolParts
@@ -44,6 +44,7 @@ from app.services.key_manager import KeyManager, KeyRefused
 from app.services.live_settings import value_of
 from app.services.log_store import LogStore
 from app.services.metering import Metering
+from app.services.metric_push import MetricPush
 from app.services.outliers import Outliers
 from app.services.owners import Owners
 from app.services.pool import Pool
@@ -174,6 +175,10 @@ class Gateway:
         metering = self._metering = Metering(self.settings.data_dir, counts, own, shared)
         await metering.start()
         self._stack.push_async_callback(metering.close)
+        if books.telemetry is not None:
+            push = MetricPush(metering.own, books.telemetry)
+            push.start()
+            self._stack.push_async_callback(push.close)
 
     async def measured(self) -> list[Family]:
         """All metrics; none before the start."""
@@ -335,11 +340,10 @@ class Gateway:
         """How everything feels at this moment."""
         keys = self._keys
         records = list(keys.openrouter_keys.values()) if keys else []
-        clients = keys.client_keys.values() if keys else []
         return Health(
             redis_ms=await redis_ms(self._redis) if self._redis else None,
             openrouter_keys=keys_by_state(records, self.pool),
-            client_keys=sum(client.state is KeyState.ENABLED for client in clients),
+            client_keys=keys.enabled_clients if keys else 0,
             draining=self.draining,
             loaded=keys is not None,
             store_reset=self._mark.lost is not None,

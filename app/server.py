@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import os
 import signal
 import socket
 import struct
@@ -63,6 +64,11 @@ class DrainingServer(uvicorn.Server):
             self.force_exit = True
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _tell_systemd()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if not self.force_exit:
             _take_no_new(one for server in self.servers for one in server.sockets)
@@ -78,6 +84,11 @@ class DrainingServer(uvicorn.Server):
 
 class Supervisor(Multiprocess):
     """Several workers on one socket. SIGHUP replaces them one after the other; the socket stays open meanwhile."""
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(one.wait_until_ready(_NEW_WORKER_S) for one in self.processes):
+            _tell_systemd()
 
     def terminate_all(self) -> None:
         _take_no_new(self.sockets)
@@ -137,6 +148,14 @@ def _shared_socket(host: str, port: int) -> socket.socket:
     made.bind((host, port))
     made.set_inheritable(True)
     return made
+
+
+def _tell_systemd() -> None:
+    """That calls are served from now on, to who started this as a unit of Type=notify."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.connect("\0" + address[1:] if address.startswith("@") else address)
+            line.send(b"READY=1")
 
 
 def _take_no_new(sockets: Iterable[socket.socket]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
@@ -32,7 +33,8 @@ def metrics_router(token: str, told: Told) -> APIRouter:
         write, media_type = choose_encoder(request.headers.get("accept", ""))
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Picture(await told()))
-        return Response(write(registry), media_type=media_type, headers={"cache-control": "no-store"})
+        text = await asyncio.to_thread(write, registry)  # thousands of lines: calls go on meanwhile
+        return Response(text, media_type=media_type, headers={"cache-control": "no-store"})
 
     return router
 
@@ -67,12 +69,14 @@ def _metric(family: Family) -> Metric:
     if shape.kind is Kind.HISTOGRAM:
         histogram = HistogramMetricFamily(name, words, labels=labels)
         for row, cells in family.rows.items():
-            histogram.add_metric(labels_of(row), _buckets(shape.bounds, cells), sum_value=cells[-1] / shape.parts)
+            histogram.add_metric(
+                labels_of(row, shape), _buckets(shape.bounds, cells), sum_value=cells[-1] / shape.parts
+            )
         return histogram
     made = CounterMetricFamily if shape.kind is Kind.COUNTER else GaugeMetricFamily
     metric = made(name, words, labels=labels)
     for row, cells in family.rows.items():
-        metric.add_metric(labels_of(row), cells[0] / shape.parts)
+        metric.add_metric(labels_of(row, shape), cells[0] / shape.parts)
     return metric
 
 

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from app import __version__
-from app.cli import alerts, audit, clients, groups, keys, pool, requests, rotation
+from app.cli import alerts, audit, clients, groups, imports, keys, pool, requests, rotation
 from app.cli.output import USAGE, CommandFailed, note, say
+from app.cli.plan import apply, export, plan
 from app.cli.reconcile import reconcile
 from app.cli.serve import serve
 from app.cli.usage import usage
@@ -37,7 +38,11 @@ app.add_typer(pool.app, name="pool")
 app.add_typer(requests.app, name="requests")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
+app.add_typer(imports.app, name="import")
 app.command("usage")(usage)
+app.command("plan")(plan)
+app.command("apply")(apply)
+app.command("export")(export)
 app.command("reconcile")(reconcile)
 app.command("serve")(serve)
 
@@ -58,7 +63,9 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. 0 done, 1 refused, 2 wrong usage or settings, 3 Redis or gateway not reachable."""
+    """Runs one command. 0 done, 1 refused, 2 wrong usage or settings, 3 Redis or gateway not reachable. `plan` ends
+    with 2 where there is something to do.
+    """
     # Failures are told in one sentence here; `serve` sets up the real log.
     logging.getLogger().addHandler(logging.NullHandler())
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from app.cli.connect import confirm, deed_author, with_keys
-from app.cli.output import REFUSED, CommandFailed, note, say, say_json
+from app.cli.output import REFUSED, CommandFailed, say_json
+from app.cli.plan_output import plan_view, refuse_faults, say_outcome, say_plan
 from app.cli.secret_input import read_many
 from app.cli.secret_output import GatheredSecrets, SecretOutput, ShownSecrets, secret_file
 from app.core.clock import SystemClock
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
     from app.services.desired_state import Desired
     from app.services.key_manager import KeyManager
     from app.services.plan_apply import Outcome
-    from app.services.plan_diff import Change, Plan, Present, Step
+    from app.services.plan_diff import Plan
+    from app.services.plan_match import Present
     from app.services.plan_secrets import Found
-    from app.services.yaml_reading import Fault
 
 CHANGES: Final = 2
 """`plan` ends with it where there is something to do."""
-_MARKS: Final = {"add": "+", "change": "~", "replace": "~", "remove": "-"}
 _LONG_WORK: Final = 20
 _EXPORT_HEADER: Final = (
     "The keys, groups and client keys of this gateway, without secrets: `plan` and `apply` read it.",
@@ -66,11 +66,11 @@ def plan(file: File, prune: Prune = False, as_json: AsJson = False) -> None:
         return wish.plan(keys)
 
     found = _with_keys(look)
-    _refuse_faults(file, found.faults, as_json=as_json)
+    refuse_faults(file, found.faults, as_json=as_json)
     if as_json:
-        say_json(_plan_view(found))
+        say_json(plan_view(found))
     else:
-        _say_plan(found)
+        say_plan(found)
     if found.steps:
         raise typer.Exit(CHANGES)
 
@@ -92,17 +92,17 @@ def apply(
         return wish.plan(keys)
 
     shown = _with_keys(look)
-    _refuse_faults(file, shown.faults, as_json=as_json)
+    refuse_faults(file, shown.faults, as_json=as_json)
     if not as_json:
-        _say_plan(shown)
+        say_plan(shown)
     if not shown.steps:
         if as_json:
-            say_json({**_plan_view(shown), "done": 0, "failed": [], "keys": []})
+            say_json({**plan_view(shown), "done": 0, "failed": [], "keys": []})
         return
     confirm("Do this?", yes=yes)
     with _output(shown, secrets_out, as_json=as_json) as output:
         outcome = _apply(wish, shown, output)
-    _say_outcome(shown, outcome, output, as_json=as_json)
+    say_outcome(shown, outcome, output, as_json=as_json)
     if outcome.failed:
         raise typer.Exit(REFUSED)
 
@@ -137,24 +137,10 @@ def _read(file: Path, *, prune: bool, as_json: bool) -> _Wish:
     except CommandFailed as failure:
         raise CommandFailed(str(failure), REFUSED) from None
     desired, faults = desired_of(text)
-    _refuse_faults(file, faults, as_json=as_json)
+    refuse_faults(file, faults, as_json=as_json)
     found = look_up(desired.openrouter_keys or (), os.environ, file.parent)
-    _refuse_faults(file, found.faults, as_json=as_json)
+    refuse_faults(file, found.faults, as_json=as_json)
     return _Wish(file, desired, found, prune)
-
-
-def _refuse_faults(file: Path, faults: Sequence[Fault], *, as_json: bool) -> None:
-    if not faults:
-        return
-    if as_json:
-        say_json(
-            {"faults": [{"line": one.line, "where": one.where, "said": one.said, "hint": one.hint} for one in faults]}
-        )
-    else:
-        for one in faults:
-            where = f" {one.where}:" if one.where else ""
-            note(f"{file}:{one.line}:{where} {one.said}{f' {one.hint}' if one.hint else ''}")
-    raise typer.Exit(REFUSED)
 
 
 def _with_keys(work: Callable[[KeyManager], Any], **options: bool) -> Any:
@@ -216,73 +202,3 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("apply", total=total)
         yield lambda: bar.advance(task)
-
-
-# ---- how it is told
-
-
-def _say_plan(found: Plan) -> None:
-    for sentence in found.notes:
-        note(sentence)
-    for step in found.steps:
-        for line in _step_lines(step):
-            say(line)
-    if not found.steps:
-        note("Nothing to do: everything is as the file says.")
-        return
-    counts = found.counts()
-    note(f"{counts['add']} to add, {counts['change']} to change, {counts['remove']} to remove.")
-
-
-def _step_lines(step: Step) -> list[str]:
-    gone = {"client key": " (revoked for good)", "openrouter key": " (forgotten here, not at OpenRouter)"}
-    ending = gone.get(step.thing.value, "") if step.verb.value == "remove" else ""
-    new = step.verb.value == "add"
-    return [f"{_MARKS[step.verb.value]} {step.thing} {step.name}{ending}"] + [
-        f"    {change.field}: {_cell(change.new) if new else _turned(change)}" for change in step.changes
-    ]
-
-
-def _turned(change: Change) -> str:
-    return f"{_cell(change.old)} → {_cell(change.new)}"
-
-
-def _cell(value: object) -> str:
-    if value is None or value == []:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(_cell, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={_cell(one)}" for name, one in value.items())
-    return str(value)
-
-
-def _plan_view(found: Plan) -> dict[str, Any]:
-    steps = [
-        {
-            "verb": step.verb.value,
-            "kind": step.thing.value,
-            "name": step.name,
-            "id": step.id,
-            "changes": [{"field": one.field, "old": one.old, "new": one.new} for one in step.changes],
-        }
-        for step in found.steps
-    ]
-    return {"steps": steps, "counts": found.counts(), "notes": list(found.notes)}
-
-
-def _say_outcome(shown: Plan, outcome: Outcome, output: SecretOutput, *, as_json: bool) -> None:
-    if as_json:
-        failed = [{"kind": one.step.thing.value, "name": one.step.name, "reason": one.reason} for one in outcome.failed]
-        made = output.told if isinstance(output, GatheredSecrets) else []
-        say_json({**_plan_view(shown), "done": len(outcome.done), "failed": failed, "keys": made})
-        return
-    for failure in outcome.failed:
-        note(f"not done: {failure.step.thing} {failure.step.name}: {failure.reason}")
-    note(f"{len(outcome.done)} of {len(shown.steps)} done.")
-    if isinstance(output, ShownSecrets) and any(
-        step.thing.value == "client key" and step.verb.value == "add" for step in outcome.done
-    ):
-        note("The new client keys are not shown again: keep them safe.")

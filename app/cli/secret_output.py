@@ -17,6 +17,8 @@ from app.cli.output import REFUSED, CommandFailed
 if TYPE_CHECKING:
     from app.services.client_keys import NewClientKey
 
+# Not to block: a pipe that nobody reads would hang before it can be refused.
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 _OWNER_ONLY: Final = 0o600
 _OTHERS: Final = 0o077
 
@@ -62,7 +64,7 @@ class SecretFile:
 def secret_file(path: Path) -> Iterator[SecretFile]:
     """Made with rights for its owner alone; added to where it is there. Raises CommandFailed."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, _OWNER_ONLY)
+        fd = os.open(path, _FLAGS, _OWNER_ONLY)
     except OSError as error:
         raise CommandFailed(f"{path} cannot be written: {error.strerror}. Nothing was changed.", REFUSED) from None
     try:

@@ -25,6 +25,8 @@ def serve(
             # Workers are processes that read the settings themselves, so the environment is what reaches them.
             os.environ[name] = str(value)
     settings = usable_settings()
+    if reuse_port and settings.embedded_redis:
+        raise typer.BadParameter("needs REDIS_URL: gateways that share a port must share their keys.")
     from app.main import run  # the whole program: the other commands do not need it
 
     raise typer.Exit(run(settings, reload=reload, reuse_port=reuse_port))

@@ -50,6 +50,7 @@ class Accounting:
         groups: Groups,
         bodies: Bodies,
         seen: Callable[[str, float], None] = lambda _client, _at_s: None,
+        opened: Callable[[Call], None] | None = None,
     ) -> None:
         self._books = books
         self._limits = limits
@@ -59,6 +60,7 @@ class Accounting:
         self._terms = TermsBook()
         self._bodies = bodies
         self._seen = seen
+        self._opened = opened
 
     def terms_of(self, client: ClientKey) -> ClientTerms:
         """As they are now."""
@@ -71,6 +73,8 @@ class Accounting:
         call.terms = self.terms_of(call.client)
         if call.terms.keeps_bodies:
             call.kept = bytearray()
+        if self._opened is not None:
+            self._opened(call)
 
     async def admit(self, call: Call, body: bytes) -> bytes:
         """Reserves what the call may use at most. The body, with less output where only so much can be paid for. Raises

@@ -17,6 +17,7 @@ _MOST_MODELS: Final = 4096
 _TIMES_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _OVERHEAD_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _NONE: Final = "none"
+_UNKNOWN: Final = (OTHER, _NONE)
 _TOKENS: Final = ("input", "output", "cached", "cache_write", "reasoning")
 
 
@@ -26,7 +27,7 @@ class CallMeter:
     def __init__(self, known: Callable[[str], bool], groups: Callable[[], Mapping[str, Group]]) -> None:
         self._known = known
         self._groups = groups
-        self._families: dict[str, str] = {}
+        self._authors: dict[str, str] = {}
         self._requests = Counter(
             "gateway_requests", "Calls that were let in, by how they ended.", "outcome", "skin", "model_family", "group"
         )
@@ -80,16 +81,21 @@ class CallMeter:
                 self._tokens.add((kind, family), count)
 
     def _family(self, entry: Entry) -> str:
-        """The author of a model that OpenRouter knows."""
-        model = entry.model or entry.model_asked
-        family = self._families.get(model)
-        if family is None:
-            family = model.partition("/")[0].lstrip("~") if model and self._known(model) else OTHER if model else _NONE
-            if len(self._families) >= _MOST_MODELS:
-                self._families.clear()
-            if family != OTHER:  # the catalogue may come to know it
-                self._families[model] = family
-        return family
+        """The author of the model that answered, else of the one that was asked for, if OpenRouter knows it."""
+        family = self._author(entry.model)
+        return family if family not in _UNKNOWN else self._author(entry.model_asked)
+
+    def _author(self, model: str) -> str:
+        author = self._authors.get(model)
+        if author is None:
+            if not model:
+                return _NONE
+            if not self._known(model):
+                return OTHER  # not for ever: the catalogue may come to know it
+            if len(self._authors) >= _MOST_MODELS:
+                self._authors.clear()
+            author = self._authors[model] = model.partition("/")[0].lstrip("~")
+        return author
 
     def _group(self, group_id: str) -> str:
         group = self._groups().get(group_id)

@@ -16,8 +16,17 @@ from app.services.plan_match import Present
 
 Comments = Mapping[tuple[str, int], Sequence[str]]
 """What stands before an entry, by its section and place."""
-_Dumper: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_Dumper: Final[Any] = type("_Dumper", (getattr(yaml, "CSafeDumper", yaml.SafeDumper),), {})
 _WIDTH: Final = 110
+
+
+def _sequence(dumper: Any, values: list[Any]) -> Any:
+    """Short words stand in one line."""
+    flat = not any(isinstance(value, dict | list) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=flat)
+
+
+_Dumper.add_representer(list, _sequence)
 
 
 def document_of(present: Present) -> View:

@@ -15,7 +15,7 @@ from app.models.limits import GATEWAY_GROUP, Group
 from app.services.desired_forms import CLIENT, KEY, TERMS, Form
 from app.services.key_fields import changed
 from app.services.key_names import KeyRefused
-from app.services.yaml_reading import Fault, Node, Reader, is_null, line_of
+from app.services.yaml_reading import Fault, MappingNode, Node, Reader, is_null, line_of
 
 VERSION: Final = 1
 _KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
@@ -138,7 +138,7 @@ class _StateReader(Reader):
         if label:
             self._checked(members["label"], f"{where}.label", BLANK_KEY, {"label": label})
         secret = self._secret(members["secret"], f"{where}.secret") if "secret" in members else None
-        if not {"id", "label", "secret"} & members.keys():
+        if isinstance(node, MappingNode) and not {"id", "label", "secret"} & members.keys():
             hint = "Name where its secret is, secret: {env: NAME}; or the id or label of a key of the pool."
             self.refuse(node, where, "This does not say which OpenRouter key it is.", hint)
             return None
@@ -156,7 +156,8 @@ class _StateReader(Reader):
 
     def _name(self, node: Node, members: Mapping[str, Node], where: str, blank: Any) -> str | None:
         if "name" not in members:
-            self.refuse(node, where, "This has no name.", "The name says which one it is: name: …")
+            if isinstance(node, MappingNode):
+                self.refuse(node, where, "This has no name.", "The name says which one it is: name: …")
             return None
         name = self.text(members["name"], f"{where}.name")
         if name is None or not self._checked(members["name"], f"{where}.name", blank, {"name": name}):

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from app.models.key_facts import KeyFacts
@@ -37,8 +38,12 @@ class Forecast:
 
 def period_end(period: str, now_s: float) -> float | None:
     """When the running UTC day, week (to Monday) or month ends; None for what never resets."""
-    now = datetime.fromtimestamp(now_s, UTC)
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return _end_of(period, int(now_s // _DAY_S))
+
+
+@lru_cache(maxsize=64)  # a thousand keys ask for the same few
+def _end_of(period: str, day: int) -> float | None:
+    today = datetime.fromtimestamp(day * _DAY_S, UTC)
     match period:
         case "daily":
             end = today + timedelta(days=1)

@@ -90,6 +90,10 @@ class KeyManager:
         return self._view.clients
 
     @property
+    def enabled_clients(self) -> int:
+        return self._view.enabled_clients
+
+    @property
     def groups(self) -> Mapping[str, Group]:
         """By id; the gateway's own only where it has terms."""
         return self._view.groups

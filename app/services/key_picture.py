@@ -21,6 +21,7 @@ from app.services.selection import shared_limits
 _FAR_S: Final = 366 * 86_400.0
 _SOON_S: Final = 30 * 86_400.0
 _GRAVEST: Final = (MarkKind.DISABLED, MarkKind.SPENT, MarkKind.CHECK, MarkKind.COOL)
+_NOTHING_KNOWN: Final = Forecast()
 _HELD: Final = (Scope.KEY, Scope.ACCOUNT, Scope.WORKSPACE)
 
 
@@ -100,10 +101,10 @@ class KeyPicture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def key_picture(
-    record: OpenRouterKey, facts: KeyFacts | None, marks: Iterable[Mark], coming: Forecast, now_s: float
+    record: OpenRouterKey, facts: KeyFacts | None, marks: Sequence[Mark], coming: Forecast, now_s: float
 ) -> KeyPicture:
     """`marks` are those that hit this key, by whatever scope."""
-    pictures = tuple(_mark_picture(mark, now_s) for mark in sorted(marks, key=lambda mark: mark.at_s))
+    pictures = tuple(_mark_picture(mark, now_s) for mark in sorted(marks, key=lambda mark: mark.at_s)) if marks else ()
     known = facts or KeyFacts(id=record.id)
     return KeyPicture(
         id=record.id,
@@ -143,9 +144,11 @@ def key_pictures(
     found = []
     for record in sorted(records, key=lambda record: (record.added_at, record.id)):
         known = facts.get(record.id)
-        hits = (by_subject.get(subject) for subject in _subjects(record, known))
-        coming = forecast(known, samples(record.id), now_s) if known else Forecast()
-        found.append(key_picture(record, known, [mark for mark in hits if mark is not None], coming, now_s))
+        # Mostly there is no mark at all, and there may be a thousand keys.
+        subjects = _subjects(record, known) if by_subject else ()
+        hits = [mark for subject in subjects if (mark := by_subject.get(subject)) is not None]
+        coming = forecast(known, samples(record.id), now_s) if known else _NOTHING_KNOWN
+        found.append(key_picture(record, known, hits, coming, now_s))
     return tuple(found)
 
 
@@ -199,6 +202,8 @@ def _standing(record: OpenRouterKey, marks: Sequence[MarkPicture]) -> Standing:
         return Standing(record.state.value)
     if record.kind is KeyKind.MANAGEMENT:
         return Standing.MANAGEMENT
+    if not marks:
+        return Standing.READY
     held = {mark.kind for mark in marks if mark.scope in _HELD}
     families = [mark for mark in marks if mark.scope is Scope.FAMILY]
     if not held and 0 < len(families) < len(Family):

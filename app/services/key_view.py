@@ -16,7 +16,7 @@ from app.core.clock import Clock
 from app.core.redis import RedisReplyError, RedisUnavailable
 from app.core.store_mark import StoreReset
 from app.core.tasks import TaskSet
-from app.models.keys import ClientKey, OpenRouterKey
+from app.models.keys import ClientKey, KeyState, OpenRouterKey
 from app.models.limits import Group
 from app.services.key_store import Changed, KeyStore, RecordKind
 
@@ -44,6 +44,8 @@ class KeyView:
         self._telling: asyncio.TimerHandle | None = None
         self.openrouter: dict[str, OpenRouterKey] = {}
         self.clients: dict[str, ClientKey] = {}
+        self.enabled_clients = 0
+        """How many of them may call: counted along, for everybody asks and there may be 100,000."""
         self.groups: dict[str, Group] = {}
         self.by_digest: dict[bytes, ClientKey] = {}
         self.replaced: dict[bytes, tuple[float, ClientKey]] = {}
@@ -135,11 +137,13 @@ class KeyView:
     def _take_client(self, client_id: str, record: ClientKey | None) -> None:
         old = self.clients.pop(client_id, None)
         if old is not None:
+            self.enabled_clients -= old.state is KeyState.ENABLED
             self.by_digest.pop(_digest(old.digest, old.id), None)
             for secret in old.old_secrets:
                 self.replaced.pop(_digest(secret.digest, old.id), None)
         if record is not None:
             self.clients[client_id] = record
+            self.enabled_clients += record.state is KeyState.ENABLED
             self._index(record)
 
     def _take_clients(self, read: dict[str, ClientKey]) -> None:

@@ -274,7 +274,7 @@ def _with(record: Any, wanted: Wanted, **extra: str) -> Any:
 def _new(view: View) -> tuple[Change, ...]:
     """All but its name, and that it is enabled, like every new record."""
     usual = {"name": view.get("name"), "label": view.get("label"), "state": KeyState.ENABLED.value}
-    return _changes(usual, view)
+    return _changes({name: value for name, value in usual.items() if name in view}, view)
 
 
 def _changes(before: View, after: View) -> tuple[Change, ...]:

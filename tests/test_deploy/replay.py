@@ -12,7 +12,7 @@ from tests.test_deploy.dockerfile import ROOT, Stage, Step
 
 
 class Replay:
-    """`short`: nothing is downloaded, this test run's own packages stand for those of the locks."""
+    """`short`: nothing is downloaded; the test run's own pip and packages stand for those of the locks."""
 
     def __init__(self, root: Path, *, short: bool) -> None:
         self.root = root
@@ -52,18 +52,20 @@ class Replay:
 
     def _run(self, step: Step) -> None:
         for command in (one.strip() for one in step.rest.split("&&")):
-            if self._short and "--require-hashes" in command:
-                self._borrow("tools" if "/opt/tools/bin/pip install" in command else "gateway")
-            elif not (self._short and "cyclonedx" in command):
+            if not self._short:
                 self._shell(self.here(command))
+            elif "--require-hashes" in command and "/opt/gateway" in command:
+                self._borrow()
+            elif not re.search(r"venv /opt/tools|--require-hashes|cyclonedx", command):
+                self._shell(self.here(command.replace("/opt/tools/bin/pip", f"{sys.executable} -m pip")))
 
     def _shell(self, command: str) -> None:
         words = ["sh", "-ec", command]
         done = subprocess.run(words, cwd=self._folder, env=self._variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
-    def _borrow(self, environment: str) -> None:
-        (site,) = (self.root / "opt" / environment / "lib").glob("python*/site-packages")
-        own = [path for path in sys.path if path.endswith("site-packages")]
-        # Before what the environment was born with: an older setuptools, for one.
-        (site / "borrowed.pth").write_text(f"import sys; sys.path[:0] = {own!r}\n")
+    def _borrow(self) -> None:
+        (site,) = (self.root / "opt/gateway/lib").glob("python*/site-packages")
+        (site / "borrowed.pth").write_text(
+            "\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n"
+        )

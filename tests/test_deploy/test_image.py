@@ -178,7 +178,7 @@ def test_it_runs_on_a_read_only_root_as_its_user(upstream: RawUpstream, tmp_path
     port, redis_port = free_port(), free_port()
     settings = {
         "PATH": os.environ["PATH"], "HOME": str(data), "DATA_DIR": str(data), "HOST": "127.0.0.1", "PORT": str(port),
-        "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0", "REDIS_PASSWORD": "redis-password", "WORKERS": "2",
+        "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0", "REDIS_PASSWORD": "redis-password",
         "SESSION_SECRET_KEY": SECRET, "OPENROUTER_BASE_URL": upstream.base_url, "PYTHONDONTWRITEBYTECODE": "1",
         "LD_LIBRARY_PATH": "/mnt/lib",
         "OPENROUTER_API_KEYS": made_up_keys(1)[0], "PYTHONPATH": f"{ROOT}:{site.getsitepackages()[0]}",

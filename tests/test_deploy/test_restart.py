@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from app.server import _shared_socket, _take_no_new
 from tests.conftest import GatewayMaker
 from tests.fork_server import CLI, forks
 from tests.gateway_process import GatewayProcess, free_port, wait_until
@@ -115,7 +119,13 @@ def test_workers_are_replaced_one_after_the_other(
     """SIGHUP: new workers serve before old ones leave, streams run to their end, no call is lost. SIGTERM afterwards:
     new calls are refused at once although streams still run.
     """
-    gateway = own_gateway(upstream.base_url, keys=made_up_keys(3), WORKERS="2", DRAIN_S="30", **shared.settings)
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(name := f"\0gateway-restart-test-{os.getpid()}")
+    settings = {**shared.settings, "WORKERS": "2", "DRAIN_S": "30", "NOTIFY_SOCKET": f"@{name[1:]}"}
+    gateway = own_gateway(upstream.base_url, keys=made_up_keys(3), **settings)
+    with told:
+        told.settimeout(30)
+        assert told.recv(100) == b"READY=1"
     key = gateway.create_client("reload").key
     assert gateway.process is not None
     main = gateway.process.pid
@@ -158,9 +168,40 @@ def _command(pid: int) -> bytes:
 
 
 def refused(port: int) -> bool:
+    """Not accepted, and not left waiting either."""
     with socket.socket() as probe:
         probe.settimeout(3)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+def test_a_socket_that_closes_loses_nobody() -> None:
+    """Of two sockets on one port one takes no new connection: what it had is served, and who came to it meanwhile is
+    led to the other one when it closes, without a mistake that the client could see.
+    """
+    with contextlib.ExitStack() as stack:
+        old = stack.enter_context(_shared_socket("127.0.0.1", 0))
+        port = int(old.getsockname()[1])
+        old.listen()
+        queued = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        new = stack.enter_context(_shared_socket("127.0.0.1", port))
+        new.listen()
+        _take_no_new([old])
+        late = [stack.enter_context(socket.socket()) for _ in range(40)]
+        for one in late:
+            one.setblocking(False)
+            assert one.connect_ex(("127.0.0.1", port)) in (0, errno.EINPROGRESS)
+        queued.sendall(b"still heard")
+        served, _ = old.accept()
+        with served:
+            assert served.recv(100) == b"still heard"
+        old.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            old.accept()
+        old.close()
+        new.settimeout(10)
+        for _ in late:
+            new.accept()[0].close()
+        assert all(one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for one in late)
 
 
 def test_a_kept_connection_may_bring_one_more_call(own_gateway: GatewayMaker, upstream: RawUpstream) -> None:

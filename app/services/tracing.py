@@ -1,0 +1,44 @@
+"""Hands each closed call to a collector, under the trace that its caller began. Exists only where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from app.core.telemetry import NOBODY, Telemetry
+from app.models.ledger import Entry
+from app.services.call import Call
+from app.services.call_spans import spans_of
+
+_MOST_OPEN: Final = 100_000
+_CONTEXT: Final = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
+
+
+class Tracing:
+    """One for each worker. `host` and `port` are OpenRouter's."""
+
+    def __init__(self, telemetry: Telemetry, host: str, port: int) -> None:
+        self._telemetry = telemetry
+        self._server = (host, port)
+        self._contexts: dict[str, dict[str, str]] = {}
+
+    def opened(self, call: Call) -> None:
+        """Keeps what the caller says of its trace until the call is closed."""
+        found: dict[str, str] | None = None
+        for name, value in call.headers:
+            if name in _CONTEXT:
+                found = found or {}
+                found[_CONTEXT[name]] = value.decode("latin-1")
+        if found is not None:
+            if len(self._contexts) >= _MOST_OPEN:
+                del self._contexts[next(iter(self._contexts))]
+            self._contexts[call.account.id] = found
+
+    def take(self, entry: Entry) -> None:
+        """A call that is closed."""
+        context = self._contexts.pop(entry.id, NOBODY)
+        span, tries = spans_of(entry, *self._server)
+        self._telemetry.put(span, tries, context)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._telemetry.close)
