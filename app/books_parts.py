@@ -11,7 +11,6 @@ from app.core.config import Settings
 from app.core.redis import RedisManager
 from app.core.security import KeyRing, Secret
 from app.core.tasks import TaskSet
-from app.core.telemetry import telemetry
 from app.models.key_facts import KeyFacts
 from app.models.ledger import Entry
 from app.models.limits import Group
@@ -30,7 +29,7 @@ from app.services.recovery import Recovery
 from app.services.settler import Settler
 from app.services.signs_of_life import SignsOfLife
 from app.services.tally import Tally
-from app.services.tracing import Tracing
+from app.services.tracing import Tracing, telemetry
 from app.services.upstream_api import UpstreamClient
 from app.services.watchers import alerts_for, reconciliation_for
 

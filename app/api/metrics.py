@@ -14,8 +14,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from app.api.render import render
 from app.core.errors import GatewayError
 from app.core.metrics import Family, Kind, labels_of
+from app.models.exchange import Skin
 
 PATH: Final = "/metrics"
 _BEARER: Final = "bearer "
@@ -24,12 +26,14 @@ Told = Callable[[], Awaitable[list[Family]]]
 
 
 def metrics_router(token: str, told: Told) -> APIRouter:
-    """The page. Raises GatewayError for whoever may not see it."""
+    """The page."""
     router = APIRouter()
 
     @router.get(PATH, include_in_schema=False)
     async def metrics(request: Request) -> Response:
-        _admit(token, request.headers.get("authorization", ""))
+        if (refusal := _refusal(token, request.headers.get("authorization", ""))) is not None:
+            status, headers, body = render(refusal, Skin.OPENROUTER, "")
+            return Response(body, status, headers={name.decode(): value.decode() for name, value in headers})
         write, media_type = choose_encoder(request.headers.get("accept", ""))
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Picture(await told()))
@@ -39,20 +43,21 @@ def metrics_router(token: str, told: Told) -> APIRouter:
     return router
 
 
-def _admit(token: str, header: str) -> None:
+def _refusal(token: str, header: str) -> GatewayError | None:
     if not token:
-        raise GatewayError(
+        return GatewayError(
             404, "not_found", "There are no metrics.", "Set METRICS_TOKEN, and scrape with it as a bearer."
         )
     scheme, sent = header[: len(_BEARER)].lower(), header[len(_BEARER) :].strip()
     if scheme != _BEARER or not secrets.compare_digest(sent.encode(), token.encode()):
-        raise GatewayError(
+        return GatewayError(
             401,
             "authentication",
             "Metrics need their token.",
             "Send METRICS_TOKEN as `Authorization: Bearer …`.",
             headers=((b"www-authenticate", b"Bearer"),),
         )
+    return None
 
 
 class _Picture(Collector):

@@ -16,6 +16,7 @@ from app.cli import alerts, audit, clients, groups, imports, keys, pool, request
 from app.cli.output import USAGE, CommandFailed, note, say
 from app.cli.plan import apply, export, plan
 from app.cli.reconcile import reconcile
+from app.cli.reseal import reseal
 from app.cli.serve import serve
 from app.cli.usage import usage
 
@@ -40,6 +41,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(imports.app, name="import")
 app.command("usage")(usage)
+app.command("reseal")(reseal)
 app.command("plan")(plan)
 app.command("apply")(apply)
 app.command("export")(export)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -40,6 +41,20 @@ def note(text: str) -> None:
 
 def say_json(value: object) -> None:
     say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+@contextmanager
+def progress(what: str, count: int) -> Iterator[Callable[[], None]]:
+    """A bar in a terminal, to be moved on by calling; nothing for programs."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=count)
+        yield lambda: bar.advance(task)
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -87,6 +87,17 @@ class KeyRing:
         sealed = self._ciphers[self._current].encrypt(nonce, plain.encode(), _bound(self._current, context))
         return f"v1.{self._current}.{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
+    @property
+    def current(self) -> int:
+        """The version of the key that seals."""
+        return self._current
+
+    def resealed(self, sealed: str, *, context: str) -> str:
+        """The same, sealed by the first key; as it is where that has sealed it. Raises SealBroken."""
+        if version_of(sealed) == self._current:
+            return sealed
+        return self.seal(self.unseal(sealed, context=context).reveal(), context=context)
+
     def unseal(self, sealed: str, *, context: str) -> Secret:
         """Raises SealBroken."""
         try:
@@ -102,6 +113,12 @@ class KeyRing:
 
     def __repr__(self) -> str:
         return f"<KeyRing of {len(self._ciphers)}>"
+
+
+def version_of(sealed: str) -> int | None:
+    """Of the key that has sealed it; None for what is no seal."""
+    parts = sealed.split(".")
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else None
 
 
 def _bound(version: int, context: str) -> bytes:

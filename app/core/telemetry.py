@@ -1,19 +1,15 @@
-"""What goes to an OpenTelemetry collector, and the one door to the library that sends it: without an address nothing of
-it is even imported. Knows no calls.
+"""What goes to an OpenTelemetry collector, in words of our own: who speaks of it need not load the library that sends
+it. Knows no calls.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from app.core.clock import Clock
 from app.core.metrics import Family
-
-log = logging.getLogger(__name__)
 
 Value = str | int | float | bool | Sequence[str]
 NOBODY: Final[Mapping[str, str]] = {}
@@ -42,16 +38,3 @@ class Telemetry(Protocol):
 
     def close(self) -> None:
         """Sends what waits, for as long as a stop may take."""
-
-
-def telemetry(endpoint: str, service: str, clock: Clock) -> Telemetry | None:
-    """None without an address, or where the library is missing: calls are served all the same."""
-    if not endpoint:
-        return None
-    try:
-        from app.core.otel import Otlp  # only who uses it pays for it
-    except ImportError:
-        detail = "install it: pip install 'openrouter-middleware[otel]'"
-        log.warning("opentelemetry is missing", extra={"detail": detail})
-        return None
-    return Otlp(endpoint, service, clock)

@@ -162,6 +162,10 @@ class KeyManager:
         """Forgets the key here; at OpenRouter it stays what it is."""
         return await self._openrouter.delete(name, by=by, rev=rev)
 
+    async def reseal_openrouter_key(self, key_id: str, *, by: str) -> bool:
+        """Under the ring's first key; false where it was. Raises SealBroken besides."""
+        return await self._openrouter.reseal(key_id, by=by)
+
     async def verify_unverified(self) -> None:
         """Asks OpenRouter about the keys that nobody could be asked about when they were added."""
         await self._openrouter.verify()

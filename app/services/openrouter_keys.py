@@ -186,6 +186,21 @@ class OpenRouterKeys:
 
         return await on_conflict(change, self._view.resync)
 
+    async def reseal(self, key_id: str, *, by: str) -> bool:
+        """Seals the key by the ring's first key; false where that has been done. Raises NoSuchKey, SealBroken,
+        ConflictError, RedisUnavailable.
+        """
+
+        async def change() -> bool:
+            record = self.find(key_id)
+            sealed = self._ring.resealed(record.sealed, context=_sealed_context(record.id))
+            if sealed == record.sealed:
+                return False
+            await self._put(msgspec.structs.replace(record, sealed=sealed), by, "reseal")
+            return True
+
+        return await on_conflict(change, self._view.resync)
+
     def find(self, name: str) -> OpenRouterKey:
         """Raises NoSuchKey."""
         return self._view.openrouter.get(name) or named(name, self._view.openrouter.values())

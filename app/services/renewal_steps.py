@@ -159,7 +159,9 @@ class RenewalSteps:
         expires_at = None if terms.lifetime_s is None else self._clock.wall_s() + terms.lifetime_s
         made = await self._api.create(admin, terms, entry.name, expires_at)
         key_id = openrouter_key_id(made.secret.reveal())
-        return Done({"successor": key_id, "sealed": self._ring.seal(made.secret.reveal(), context=_context(key_id))})
+        return Done(
+            {"successor": key_id, "sealed": self._ring.seal(made.secret.reveal(), context=sealed_context(key_id))}
+        )
 
     async def discard(self, entry: Entry) -> None:
         """A key that was made and cannot be kept. Raises ApiUnreachable, ManagementRefused, NoAdmin, SealBroken."""
@@ -171,7 +173,7 @@ class RenewalSteps:
         return Done()
 
     async def _verify(self, entry: Entry) -> Outcome:
-        facts = await self._ask(self._ring.unseal(entry.sealed, context=_context(entry.successor)))
+        facts = await self._ask(self._ring.unseal(entry.sealed, context=sealed_context(entry.successor)))
         if isinstance(facts, Wait):
             return facts
         if problem := canary_problem(_terms(entry), facts):
@@ -181,7 +183,7 @@ class RenewalSteps:
 
     async def _introduce(self, entry: Entry) -> Outcome:
         old, terms = self._keys.openrouter_keys.get(entry.key), _terms(entry)
-        secret = self._ring.unseal(entry.sealed, context=_context(entry.successor))
+        secret = self._ring.unseal(entry.sealed, context=sealed_context(entry.successor))
         label = terms.name if old is None else f"{old.label[:_LONGEST_LABEL]}{_NEW}" if old.label else ""
         stage = 0 if old is not None and old.serves else len(SHARES) - 1
         # With its small share and its bounds from the first moment on: no worker may see it without them.
@@ -340,5 +342,5 @@ def _terms(entry: Entry) -> Terms:
     return entry.terms or Terms(name=entry.name)
 
 
-def _context(key_id: str) -> str:
+def sealed_context(key_id: str) -> str:
     return f"renewal/{key_id}"

@@ -38,7 +38,7 @@ class SecondFactor:
         if not account.totp:
             return None
         try:
-            secret = self._ring.unseal(account.totp, context=_context(account.id))
+            secret = self._ring.unseal(account.totp, context=sealed_context(account.id))
         except SealBroken:
             return None
         return matching_step(secret.reveal(), code, self._clock.wall_s())
@@ -64,10 +64,10 @@ class SecondFactor:
     async def propose(self, account: Account) -> str:
         """A secret that is not in force before a code of it was seen: the same one for a quarter of an hour."""
         name = self._redis.keys.people("totp-setup", account.id)
-        sealed = self._ring.seal(new_secret(), context=_context(account.id))
+        sealed = self._ring.seal(new_secret(), context=sealed_context(account.id))
         _, stored = await self._redis.pipeline([("SET", name, sealed, "NX", "EX", _SETUP_S), ("GET", name)])
         try:
-            return self._ring.unseal(bytes(stored).decode(), context=_context(account.id)).reveal()
+            return self._ring.unseal(bytes(stored).decode(), context=sealed_context(account.id)).reveal()
         except SealBroken:
             await self._redis.command("DEL", name)
             raise KeyRefused("The set-up has to begin again: load the page.") from None
@@ -78,7 +78,7 @@ class SecondFactor:
         if matching_step(secret, code, self._clock.wall_s()) is None:
             return None
         codes = recovery_codes()
-        sealed = self._ring.seal(secret, context=_context(account.id))
+        sealed = self._ring.seal(secret, context=sealed_context(account.id))
         kept = tuple(map(recovery_digest, codes))
         await self._accounts.edit(
             account.id, lambda known: msgspec.structs.replace(known, totp=sealed, recovery=kept), by=by, deed="code on"
@@ -105,5 +105,5 @@ class SecondFactor:
         )
 
 
-def _context(account_id: str) -> str:
+def sealed_context(account_id: str) -> str:
     return f"totp {account_id}"

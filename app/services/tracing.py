@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final
 
+from app.core.clock import Clock
 from app.core.telemetry import NOBODY, Telemetry
 from app.models.ledger import Entry
 from app.services.call import Call
 from app.services.call_spans import spans_of
 
+log = logging.getLogger(__name__)
+
 _MOST_OPEN: Final = 100_000
 _CONTEXT: Final = {b"traceparent": "traceparent", b"tracestate": "tracestate"}
+
+
+def telemetry(endpoint: str, service: str, clock: Clock) -> Telemetry | None:
+    """None without an address, or where the library is missing: calls are served all the same."""
+    if not endpoint:
+        return None
+    try:
+        from app.core.otel import Otlp  # only who uses it pays for it
+    except ImportError:
+        log.warning("opentelemetry is missing", extra={"next": "pip install 'openrouter-middleware[otel]'"})
+        return None
+    return Otlp(endpoint, service, clock)
 
 
 class Tracing:

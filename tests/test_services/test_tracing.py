@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
+from app.core.clock import SystemClock
 from app.core.metrics import Family
 from app.core.telemetry import NOBODY, Span
 from app.models.exchange import Route, RouteKind, Skin
@@ -15,7 +18,7 @@ from app.models.ledger import Entry
 from app.services import tracing as module
 from app.services.account import Account
 from app.services.call import Call
-from app.services.tracing import Tracing
+from app.services.tracing import Tracing, telemetry
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROUTE = Route(RouteKind.FORWARD, b"/v1/chat/completions", "chat/completions", Skin.OPENROUTER, inference=True)
@@ -98,3 +101,16 @@ async def test_closing_sends_what_waits() -> None:
     await Tracing(collector, "h", 1).close()
 
     assert collector.closed == 1
+
+
+def test_without_the_library_calls_are_served_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the log says how to get it."""
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.delitem(sys.modules, "app.core.otel", raising=False)
+    with caplog.at_level(logging.WARNING):
+        assert telemetry("http://127.0.0.1:9", "name", SystemClock()) is None
+
+    assert caplog.messages == ["opentelemetry is missing"]
+    assert "openrouter-middleware[otel]" in caplog.records[0].next  # type: ignore[attr-defined]
