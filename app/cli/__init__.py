@@ -13,6 +13,7 @@ import typer
 
 from app import __version__
 from app.cli import alerts, audit, clients, groups, imports, keys, pool, requests, rotation
+from app.cli.doctor import doctor
 from app.cli.output import USAGE, CommandFailed, note, say
 from app.cli.plan import apply, export, plan
 from app.cli.reconcile import reconcile
@@ -41,6 +42,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(imports.app, name="import")
 app.command("usage")(usage)
+app.command("doctor")(doctor)
 app.command("reseal")(reseal)
 app.command("plan")(plan)
 app.command("apply")(apply)

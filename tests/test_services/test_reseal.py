@@ -43,7 +43,7 @@ async def test_codes_of_accounts_are_sealed_anew(redis_server: RedisServer) -> N
         assert after is not None
         assert (after.epoch, version_of(after.totp)) == (7, 2)
         assert NEW.unseal(after.totp, context=sealed_context("a1")).reveal() == "JBSWY3DP"
-        assert [deed.deed async for deed in keys.audit.entries() if deed][:1] == ["reseal"]
+        assert [one.deed.deed async for one in keys.audit.entries()][:1] == ["reseal"]
         await keys.close()
 
 
