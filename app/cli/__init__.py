@@ -13,6 +13,7 @@ import typer
 
 from app import __version__
 from app.cli import alerts, audit, clients, groups, imports, keys, pool, requests, rotation
+from app.cli.backup import backup, restore
 from app.cli.doctor import doctor
 from app.cli.output import USAGE, CommandFailed, note, say
 from app.cli.plan import apply, export, plan
@@ -42,6 +43,8 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(imports.app, name="import")
 app.command("usage")(usage)
+app.command("backup")(backup)
+app.command("restore")(restore)
 app.command("doctor")(doctor)
 app.command("reseal")(reseal)
 app.command("plan")(plan)
