@@ -27,7 +27,7 @@ _SECRET = re.compile(r"sk-or-[A-Za-z0-9_-]{20,}|gw_live_[A-Za-z0-9]{20,}")
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
     help="A gateway between a team's programs and OpenRouter.",
