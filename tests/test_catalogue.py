@@ -16,7 +16,7 @@ NAMED = [(f"{part}-{number}", words) for part, cases in CASES.items() for number
 
 
 @cache
-def tests_of(module: str) -> set[str]:
+def proofs_in(module: str) -> set[str]:
     tree = ast.parse((TESTS / f"{module.replace('.', '/')}.py").read_text())
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return {node.name for node in functions if node.name.startswith("test_")}
@@ -37,4 +37,4 @@ def test_a_case_has_its_tests(name: str, words: list[str]) -> None:
     for proof in proofs:
         if not proof.startswith("open: "):
             module, _, test = proof.rpartition(".")
-            assert test in tests_of(module), f"{name}: there is no {proof}"
+            assert test in proofs_in(module), f"{name}: there is no {proof}"
