@@ -8,12 +8,9 @@ import asyncio
 import contextlib
 import resource
 import shutil
-import socket
-import ssl
 import stat
 import sys
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -26,6 +23,7 @@ from app.core.redis_checks import RedisRefused
 from app.core.security import SealBroken, Secret
 from app.core.store_mark import StoreReset
 from app.models.keys import KeyKind, KeyState
+from app.services.certificate import certificate_days
 from app.services.doctor import Facts
 from app.services.key_facts import FactStore
 from app.services.key_manager import KeyManager
@@ -33,7 +31,6 @@ from app.services.key_picture import Standing, key_pictures
 from app.services.marks import Marks
 from app.services.upstream_api import ApiUnreachable, UpstreamClient
 from app.services.watchers import receivers_for
-from app.transport import tls_context
 
 _PATIENCE_S: Final = 10.0
 # Models are told to anybody: no key is spent, and none is shown.
@@ -160,19 +157,5 @@ async def _of_upstream(settings: Settings) -> dict[str, Any]:
     if date := answer.headers.get("date"):
         with contextlib.suppress(ValueError):
             found["upstream_skew_s"] = round(clock.wall_s() - parsedate_to_datetime(date).timestamp(), 1)
-    if settings.upstream.scheme == "https" and not settings.https_proxy:
-        found["certificate_days"] = await asyncio.to_thread(_certificate_days, settings)
+    found["certificate_days"] = await certificate_days(settings, clock, _PATIENCE_S)
     return found
-
-
-def _certificate_days(settings: Settings) -> float | None:
-    url = settings.upstream
-    try:
-        with (
-            socket.create_connection((url.host, url.port), timeout=_PATIENCE_S) as plain,
-            tls_context(settings.openrouter_ca_file).wrap_socket(plain, server_hostname=url.host) as secure,
-        ):
-            until = (secure.getpeercert() or {}).get("notAfter", "")
-    except OSError:
-        return None
-    return (ssl.cert_time_to_seconds(str(until)) - datetime.now(UTC).timestamp()) / 86_400 if until else None
