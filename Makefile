@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench soak docs lock clean
+.PHONY: help run demo test check bench soak fuzz docs lock clean
 
 help: ## what each target does
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ docs: $(STAMP) ## the papers as a site, into build/docs
 
 soak: $(STAMP) ## 1,000 open streams for 20 minutes while things break; writes docs/benchmarks.md
 	@exec $(BIN)/python -m tests.soak --write $(ARGS)
+
+fuzz: $(STAMP) ## every parser of bytes for a minute; with `pip install atheris` led by coverage (ARGS="sse --seconds 600")
+	@exec $(BIN)/python -m tests.fuzz $(or $(ARGS),all)
 
 lock: ## renew both lock files from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

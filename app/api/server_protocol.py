@@ -193,6 +193,10 @@ class GatewayHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_began_s = 0.0
         lane, parser = self._lane, self.parser
+        if parser.should_upgrade():
+            if parser.get_method() == b"CONNECT":
+                self._stop(_NO_TUNNEL)
+            return  # it comes again without the offer
         if lane is not None and (self.cycle is None or self.cycle.response_complete):
             ticket, method = self._last_ticket, parser.get_method()
             if ticket is None or not lane.again(ticket, method, self.url, self.headers):
@@ -207,7 +211,7 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         """The request whose head has just been read goes through ASGI."""
         url, headers = self.url, self.headers
         if not url.startswith(b"/") or b"#" in url:
-            self._stop(_NO_TUNNEL if self.parser.get_method() == b"CONNECT" else _BAD_TARGET)
+            self._stop(_BAD_TARGET)
         super().on_message_begin()
         self.url = url
         self.expect_100_continue = any(pair[0] == b"expect" and pair[1].lower() == b"100-continue" for pair in headers)
@@ -219,7 +223,8 @@ class GatewayHttpProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = self.cycle.keep_alive and not self._leaving
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if self._head_began_s:  # else a trailer: nobody asked for one, and it comes after the head was judged
+            self.headers.append((name.lower(), value))
 
     def on_body(self, body: bytes) -> None:
         if self._ticket is not None:

@@ -1,4 +1,4 @@
-"""`openrouter-middleware backup` and `restore`: everything in one sealed file, and back."""
+"""`backup` and `restore`: everything that is not a cache in one sealed file, and back."""
 
 from __future__ import annotations
 
@@ -7,212 +7,152 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app import __version__
 from app.cli.connect import confirm, deed_author
-from app.cli.output import REFUSED, CommandFailed, progress, say, say_json
+from app.cli.output import REFUSED, CommandFailed, instant, note, progress, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from app.cli.backup_session import CopySession
-    from app.services.backup_diff import Picture
+    from app.cli.backup_session import StoreSession
+    from app.services.backup import Written
+    from app.services.restore import Compared
+    from app.services.sealed_file import SealedReader
+
+_PERCENT = 100
+_MOST_SHOWN = 100
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
-_Phrase = Annotated[Path | None, typer.Option("--passphrase-file", help="Else BACKUP_PASSPHRASE, else asked for.")]
-_Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+_Phrase = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", metavar="PATH", help="Its first line; else BACKUP_PASSPHRASE, else asked for."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def backup(
     file: _File,
     passphrase_file: _Phrase = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Write everything into one sealed file: keys, clients, groups, people, books, and the secrets that open them.
+    """Write everything into one sealed file: keys, clients, groups, people, settings, books and audit.
 
-    Gateways may run meanwhile. It is no snapshot: what changes while it is written is in it or not, each record whole.
-    Calls that are not booked yet are in DATA_DIR/journal.
+    Gateways may run meanwhile. Each record in it is whole, and the audit is whole up to its last link; what changes
+    while it is written is in it or not. Not in it: sessions of the panel, kept bodies, caches, and the secrets of this
+    machine (.env, DATA_DIR), for it is restored with those of the machine that takes it.
     """
-    from app.cli.backup_session import passphrase, run_on_copy
-    from app.services.backup_file import BackupWriter
+    from app.cli.backup_session import passphrase, run_on_store
+    from app.services.sealed_file import SealedWriter
 
     if file.exists() and not force:
-        raise CommandFailed(f"{file} is there already: --force overwrites it.", REFUSED)
-    phrase = passphrase(passphrase_file, twice=True)
+        raise CommandFailed(f"{file} is there already: --force replaces it.", REFUSED)
+    phrase = passphrase(passphrase_file, new=True)
 
-    async def work(session: CopySession) -> tuple[int, int]:
-        names = await session.copy.names()
-        writer = BackupWriter(file, phrase)
-        try:
-            writer.add(["head", session.clock.wall_s(), session.secrets(), len(names)])
-            with progress("reading", len(names)) as step:
-                for name in names:
-                    async for block in session.copy.blocks([name]):
-                        writer.add(block)
+    async def work(session: StoreSession) -> Written:
+        one = await session.backup()
+        await session.note(deed_author(), "backup", file.name)
+        survey = await one.survey()
+        with (
+            SealedWriter(file, phrase, release=__version__, made_s=session.clock.wall_s()) as sealed,
+            progress("writing", _PERCENT) as step,
+        ):
+            done = 0
+
+            def count(rows: int) -> None:
+                nonlocal done
+                before, done = done, done + rows
+                total = max(1, survey.rows)
+                for _ in range(done * _PERCENT // total - before * _PERCENT // total):
                     step()
-            return len(names), writer.finish()
-        finally:
-            writer.abort()
 
-    count, size = run_on_copy(work)
+            return await one.write(sealed, survey, __version__, count)
+
+    written = run_on_store(work)
     if as_json:
-        say_json({"file": str(file), "names": count, "bytes": size})
+        told = {"names": written.names, "rows": written.rows, "bytes": written.size, "broken": list(written.broken)}
+        say_json({"file": str(file), **told})
     else:
-        say(f"{file}: {size / 1e6:.1f} MB. Whoever has it and the passphrase has every key: keep them apart.")
+        say(f"{file}: {written.rows} records, {written.size / 1e6:.1f} MB")
+        note("Whoever has it and its passphrase has every key: keep them apart. Without the passphrase it is lost.")
+    if written.broken:
+        note(f"{len(written.broken)} secrets do not open on this machine, and will not after a restore.")
 
 
 def restore(
     file: _File,
     passphrase_file: _Phrase = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    look: Annotated[bool, typer.Option("--look", help="Only show what would change.")] = False,
-    secrets_out: Annotated[
-        Path | None, typer.Option("--secrets-out", help="Write the backup's secrets there (.env form, 0600), and end.")
-    ] = None,
+    look: Annotated[bool, typer.Option("--look", help="Only show what would change. Gateways may run.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Make the store what it was: shows what would change, asks, and replaces everything.
+    """Make the store what it was when a backup was made, on this machine or on another one.
 
-    No gateway may run. This machine needs the secrets of the backup: on a new one without settings they are put into
-    DATA_DIR, else --secrets-out writes them for its .env. A restore that was ended half way is simply run again.
+    Reads all of the file, shows what would change, asks, and replaces everything: what was added since is gone, what
+    was revoked since is good again. No gateway may run. Until the last step the store stays as it was.
     """
-    from app.cli.backup_session import passphrase, run_on_copy
-    from app.services.backup_diff import changes, counted
+    from app.cli.backup_session import passphrase, run_on_store
+    from app.services.sealed_file import SealedReader
 
-    phrase = passphrase(passphrase_file, twice=False)
-    if secrets_out is not None:
-        _write_secrets(secrets_out, _head(file, phrase)["secrets"])
-        say(f"{secrets_out}: put these lines into the .env of the new machine, and delete the file.")
-        return
+    phrase = passphrase(passphrase_file, new=False)
 
-    async def work(session: CopySession) -> None:
-        head = _head(file, phrase)
-        then, now = _picture_of(file, phrase), await _picture_now(session)
-        found = changes(now, then)
+    async def work(session: StoreSession) -> None:
+        with SealedReader(file, phrase) as sealed:
+            one = session.restore()
+            with progress("reading", sealed.parts) as step:
+                compared = await one.compare(sealed, step)
+            if not as_json:
+                _show(compared)
+            broken = None if look else await _replace(session, sealed, compared, yes=yes)
         if as_json:
-            say_json([{"sign": one.sign, "kind": one.kind, "name": one.name} for one in found])
-        else:
-            _show(found, counted(found), head, now, then)
-        if look:
-            return
-        if session.running:
-            raise CommandFailed(f"{session.running} gateway processes run on this store: stop them first.", REFUSED)
-        _take_secrets(session, head["secrets"])
-        confirm("Replace everything?", yes=yes)
-        await _put_back(session, file, phrase)
+            say_json(_view(compared) | {"restored": not look, "broken": broken or 0})
+        elif not look:
+            say("Restored: start the gateways.")
+            if broken:
+                note(f"{broken} secrets did not open on the machine of the backup, and do not here.")
 
-    run_on_copy(work, private=not look)
+    run_on_store(work, alone=not look)
 
 
-def _blocks(file: Path, phrase: str) -> Any:
-    from app.services import backup_file
-
-    return backup_file.read(file, phrase)
-
-
-def _head(file: Path, phrase: str) -> dict[str, Any]:
-    from app.services.backup_file import BackupBroken
-
-    for block in _blocks(file, phrase):
-        word, at_s, secrets, count = block
-        if word != "head":
-            break
-        return {"at_s": at_s, "secrets": dict(secrets), "count": count}
-    raise CommandFailed(str(BackupBroken("This backup has no head.")), REFUSED)
-
-
-def _picture_of(file: Path, phrase: str) -> Picture:
-    """Reads the file to its end: a restore begins only with one that is whole."""
-    from app.services.backup_diff import Picture
-
-    picture = Picture()
-    for number, block in enumerate(_blocks(file, phrase)):
-        if number:
-            picture.take(block)
-    return picture
-
-
-async def _picture_now(session: CopySession) -> Picture:
-    from app.services.backup_diff import Picture
-
-    picture = Picture()
-    for name in await session.copy.names():
-        async for block in session.copy.blocks([name]):
-            picture.take(block)
-    return picture
-
-
-def _show(found: Any, counts: Any, head: dict[str, Any], now: Picture, then: Picture) -> None:
-    from app.cli.output import instant
-
-    say(f"The backup was made at {instant(head['at_s'])}.")
-    for one in found[:_MOST_SHOWN]:
-        say(f"{one.sign} {one.kind} {one.name}")
-    if len(found) > _MOST_SHOWN:
-        rest = ", ".join(f"{sign}{count} {kind}s" for (kind, sign), count in sorted(counts.items()))
-        say(f"… in all: {rest}")
-    if not found:
-        say("The same keys, clients, groups and accounts as now.")
-    say(f"Books, audit and the rest: {len(now.others)} names now, {len(then.others)} in the backup.")
-
-
-_MOST_SHOWN = 100
-
-
-def _take_secrets(session: CopySession, secrets: dict[str, str]) -> None:
-    """Raises CommandFailed where this machine has others, and they are set by hand."""
-    if session.secrets() == secrets:
-        return
-    settings = session.settings
-    if (
-        settings.embedded_redis
-        and not settings.session_secret_key.get_secret_value()
-        and not any(
-            secrets[name] or getattr(settings, name).get_secret_value()
-            for name in ("encryption_keys", "client_key_pepper")
+async def _replace(session: StoreSession, sealed: SealedReader, compared: Compared, *, yes: bool) -> int:
+    if count := await session.restore().running():
+        raise CommandFailed(
+            f"{count} gateway processes run on this store: stop them first. One that was killed is forgotten after "
+            "20 seconds. Nothing was changed.",
+            REFUSED,
         )
-    ):
-        path = settings.data_dir / "session-secret"
-        path.unlink(missing_ok=True)
-        _write(path, secrets["session_secret_key"] + "\n")
-        return
-    raise CommandFailed(
-        "This machine has other secrets than the backup: with them no key would open. `restore FILE --secrets-out "
-        "restored.env` writes those of the backup; put them into .env, and run this again.",
-        REFUSED,
-    )
+    confirm(f"Replace everything in this store by the backup of {instant(compared.begin.made_s)}?", yes=yes)
+    with progress("restoring", sealed.parts) as step:
+        return await session.restore().replace(sealed, step, by=deed_author(), known_mark=session.known_mark)
 
 
-async def _put_back(session: CopySession, file: Path, phrase: str) -> None:
-    from app.models.accounts import Account
-    from app.services.audit import Audit
-    from app.services.audit_chain import Deed
-    from app.services.people_store import Register
-
-    await session.copy.clear()
-    count = _head(file, phrase)["count"]
-    seen: set[bytes] = set()
-    with progress("restoring", count) as step:
-        for number, block in enumerate(_blocks(file, phrase)):
-            if not number:
-                continue
-            await session.copy.put(block)
-            if block[0] not in seen:
-                seen.add(block[0])
-                step()
-    # What this machine remembers is the store from before: it is meant to be another one now.
-    session.mark_file().unlink(missing_ok=True)
-    register = Register(session.redis, Audit(session.redis), session.redis.keys.people("accounts"), Account)
-    await register.note(
-        Deed(at=session.clock.wall_s(), by=deed_author(), deed="restore", kind="gateway", id="store", name=file.name,
-             before="", after="")
-    )  # fmt: skip
-    say("Restored. Start the gateways.")
+def _show(compared: Compared) -> None:
+    begin, found = compared.begin, compared.difference
+    say(f"Backup of {instant(begin.made_s)}, made by release {begin.release}")
+    if found.changes:
+        rows = [(one.sign.value, one.kind, one.name, ", ".join(one.fields)) for one in found.changes[:_MOST_SHOWN]]
+        say_table(("WHAT", "KIND", "NAME", "FIELDS"), rows)
+    else:
+        say("Keys, clients, groups, people and settings are the same as now.")
+    if len(found.changes) > _MOST_SHOWN:
+        say(f"… and {len(found.changes) - _MOST_SHOWN} more: --json tells all of them. Altogether:")
+        say_table(
+            ("WHAT", "KIND", "HOW MANY"),
+            [(sign.value, kind, str(count)) for (kind, sign), count in sorted(found.counts.items())],
+        )
+    say_table(("", "NOW", "BACKUP"), [(label, str(now), str(then)) for label, now, then in found.others()])
+    if revived := [one.name for one in found.changes if one.revives]:
+        names = ", ".join(revived[:10]) + (" …" if len(revived) > 10 else "")
+        note(f"Good again, although switched off or revoked since: {names}")
+    if compared.brings_pepper:
+        note("The backup is from a machine with other secrets: its client keys go on being good here.")
 
 
-def _write_secrets(path: Path, secrets: dict[str, str]) -> None:
-    _write(path, "".join(f"{name.upper()}={value}\n" for name, value in secrets.items() if value))
-
-
-def _write(path: Path, text: str) -> None:
-    import os
-
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+def _view(compared: Compared) -> dict[str, Any]:
+    found = compared.difference
+    changes = [
+        {"change": one.sign.value, "kind": one.kind, "id": one.id, "name": one.name, "fields": list(one.fields),
+         "good_again": one.revives}
+        for one in found.changes
+    ]  # fmt: skip
+    others = {label: {"now": now, "backup": then} for label, now, then in found.others()}
+    begin = compared.begin
+    return {"made_at": instant(begin.made_s), "release": begin.release, "changes": changes, "others": others}

@@ -17,6 +17,7 @@ class Keyspace:
         "audit_head",
         "changes",
         "client_keys",
+        "client_pepper",
         "fact_changes",
         "groups",
         "in_flight",
@@ -37,6 +38,7 @@ class Keyspace:
         self._prefix = prefix
         self.openrouter_keys = f"{prefix}:{{state}}:openrouter-keys"
         self.client_keys = f"{prefix}:{{state}}:client-keys"
+        self.client_pepper = f"{prefix}:{{state}}:client-pepper"
         self.version = f"{prefix}:{{state}}:version"
         self.store_mark = f"{prefix}:{{state}}:store-mark"
         self.audit = f"{prefix}:{{state}}:audit"

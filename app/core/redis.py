@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -152,6 +153,18 @@ class RedisManager:
     def script_call(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> tuple[Any, ...]:
         """The command that runs a script, to be sent with others through `pipeline`."""
         return ("EVALSHA", self._hashes[name], len(keys), *keys, *args)
+
+    async def names(self, pattern: str) -> AsyncGenerator[list[bytes], None]:
+        """Which there are, page by page, on all nodes; one may come twice."""
+        cluster = isinstance(self._client, client_library.RedisCluster)
+        for node in self._client.get_primaries() if cluster else (None,):
+            where, cursor = {} if node is None else {"target_nodes": node}, 0
+            while True:
+                ask = partial(self._client.execute_command, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000, **where)
+                cursor, page = await self._guarded(ask)
+                yield list(page)
+                if not int(cursor):
+                    break
 
     async def listen(
         self,

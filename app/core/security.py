@@ -129,6 +129,10 @@ class ClientKeyring:
     """Makes and recognises client keys. The pepper is a secret: a copy of the store alone cannot verify a guess."""
 
     def __init__(self, pepper: bytes) -> None:
+        self.use(pepper)
+
+    def use(self, pepper: bytes) -> None:
+        """From now on."""
         if not 32 <= len(pepper) <= hashlib.blake2b.MAX_KEY_SIZE:
             raise ValueError("a pepper needs 32 to 64 bytes")
         # Keyed BLAKE2b (RFC 7693) is a MAC by itself, at a fraction of what HMAC costs for so short a text.
@@ -214,10 +218,15 @@ def keyrings(settings: Settings) -> tuple[KeyRing, ClientKeyring]:
     root = resolve_session_secret(settings).get_secret_value().encode()
     # Version 0 is the derived key: it opens what was sealed before ENCRYPTION_KEYS was set.
     ring = _ring(settings.encryption_keys.get_secret_value()) | {0: derive(root, "openrouter keys")}
+    return KeyRing(ring), ClientKeyring(client_pepper(settings))
+
+
+def client_pepper(settings: Settings) -> bytes:
+    """What the client keys' hashes are made with, unless a restored store has brought its own. Raises SettingsError."""
     pepper = settings.client_key_pepper.get_secret_value().encode()
     if 0 < len(pepper) < MIN_SECRET_CHARACTERS:
         raise SettingsError("CLIENT_KEY_PEPPER must have at least 32 characters (openssl rand -hex 32)")
-    return KeyRing(ring), ClientKeyring(derive(pepper or root, "client keys"))
+    return derive(pepper or resolve_session_secret(settings).get_secret_value().encode(), "client keys")
 
 
 def derive(root: bytes, purpose: str) -> bytes:

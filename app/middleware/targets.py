@@ -30,6 +30,8 @@ def path_fault(raw: bytes) -> str:
         return "it must begin with a slash"
     if _UNPRINTABLE.search(raw):
         return "it holds a space, a control character or a byte outside ASCII"
+    if b"#" in raw or b"?" in raw:
+        return "it holds a query or a fragment"
     if _BROKEN_ESCAPE.search(raw):
         return "it holds a % that is no escape"
     return _decoded_fault(raw, unquote_to_bytes(raw))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from app.core.clock import Clock
@@ -20,6 +21,7 @@ from app.models.limits import Group
 from app.models.marks import Scope
 from app.services.audit import Audit
 from app.services.client_keys import ClientKeys, NewClientKey
+from app.services.client_pepper import adopt
 from app.services.groups import Groups
 from app.services.import_runs import ImportRuns
 from app.services.key_import import MOST_LINES, Candidate, ImportLine, ImportReport, candidates
@@ -58,6 +60,7 @@ class KeyManager:
         store = KeyStore(redis, mark)
         self._view = KeyView(store, clock)
         self._digest = clients.digest
+        self._adopt_pepper = partial(adopt, redis, ring, clients)
         self._openrouter = OpenRouterKeys(store, self._view, ring, clock, probe, facts)
         self._clients = ClientKeys(store, self._view, clients, clock)
         self._groups = Groups(store, self._view, clock)
@@ -68,6 +71,7 @@ class KeyManager:
 
     async def start(self, *, follow: bool = True) -> None:
         """Loads everything. With `follow` it stays up to date until `close`. Raises RedisUnavailable."""
+        await self._adopt_pepper()
         await self._view.start(follow=follow)
         if follow and self._verifies:
             self._tasks.spawn(self._verify_in_background(), "keys: verify")

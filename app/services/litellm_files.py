@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 Row = Mapping[str, Any]
+_NO_JSON: Final = (ValueError, ArithmeticError, RecursionError)  # ArithmeticError: an exponent beyond all measure
 _PLURALS: Final = ("keys", "teams", "data")
 _ASK: Final = "Ask for whole records: GET /key/list?return_full_object=true"
 
@@ -46,19 +47,20 @@ class Exports:
     def _json(self, text: str) -> None:
         try:
             found = json.loads(text, parse_float=Decimal)
-        except (ValueError, RecursionError):
+        except _NO_JSON:
             raise NotLiteLlm("it begins like JSON and is none") from None
         if isinstance(found, dict) and "model_list" in found:
             self.config = found
             return
         self._rows(found)
         if isinstance(found, dict) and isinstance(total := found.get("total_count"), int):
-            self.more += max(0, total - len(found.get("keys") or found.get("teams") or ()))
+            shown = found.get("keys") or found.get("teams") or ()
+            self.more += max(0, total - len(shown)) if isinstance(shown, list | tuple) else 0
 
     def _yaml(self, text: str) -> None:
         try:
             found = yaml.safe_load(text)
-        except (yaml.YAMLError, RecursionError):
+        except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date that no calendar has
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("model_list"), list):
             raise NotLiteLlm("it is neither JSON nor CSV of keys or teams, nor a config.yaml with a model_list")
@@ -97,7 +99,7 @@ def _cell(text: Any) -> Any:
     if text[0] in "[{":
         try:
             return json.loads(text, parse_float=Decimal)
-        except (ValueError, RecursionError):
+        except _NO_JSON:
             return [one.strip().strip('"') for one in text.strip("{}[]").split(",") if one.strip()]
     return text
 

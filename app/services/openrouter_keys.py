@@ -81,7 +81,7 @@ class OpenRouterKeys:
         """Opened anew each time, so that no more plain keys lie in memory than serve. Raises SealBroken, also for
         another key's value.
         """
-        secret = self._ring.unseal(self._view.openrouter[key_id].sealed, context=_sealed_context(key_id))
+        secret = self._ring.unseal(self._view.openrouter[key_id].sealed, context=sealed_context(key_id))
         if openrouter_key_id(secret.reveal()) != key_id:
             raise SealBroken
         return secret
@@ -119,7 +119,7 @@ class OpenRouterKeys:
 
     def _sealed(self, key: str) -> OpenRouterKey:
         key_id = openrouter_key_id(key)
-        sealed = self._ring.seal(key, context=_sealed_context(key_id))
+        sealed = self._ring.seal(key, context=sealed_context(key_id))
         return OpenRouterKey(id=key_id, sealed=sealed, masked=mask_openrouter_key(key), added_at=self._clock.wall_s())
 
     async def _take(
@@ -193,7 +193,7 @@ class OpenRouterKeys:
 
         async def change() -> bool:
             record = self.find(key_id)
-            sealed = self._ring.resealed(record.sealed, context=_sealed_context(record.id))
+            sealed = self._ring.resealed(record.sealed, context=sealed_context(record.id))
             if sealed == record.sealed:
                 return False
             await self._put(msgspec.structs.replace(record, sealed=sealed), by, "reseal")
@@ -278,5 +278,5 @@ def _kind(facts: KeyFacts | None) -> KeyKind:
     return KeyKind.MANAGEMENT if facts.is_management else KeyKind.INFERENCE
 
 
-def _sealed_context(key_id: str) -> str:
+def sealed_context(key_id: str) -> str:
     return f"openrouter-key/{key_id}"

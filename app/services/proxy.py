@@ -256,7 +256,7 @@ class Proxy:
             raise failure.error or answers.no_answer()
         useless = verdict.retry_after_s is not None and verdict.retry_after_s > _SOON_S
         await self._relay.whole(call, caller, failure.answer, key.id, [_NO_RETRY] if useless else None)
-        call.outcome = Outcome.SERVED
+        call.outcome = Outcome.REFUSED if verdict.blame is Blame.CLIENT else Outcome.FAILED
 
     def _wanted(self, call: Call, form: Form) -> Wanted:
         ask = call.ask

@@ -17,7 +17,7 @@ from app.core.redis import RedisManager
 from app.core.security import KeyRing, SealBroken, version_of
 from app.models.accounts import Account
 from app.models.renewal import Entry
-from app.services import renewal_steps, second_factor
+from app.services import client_pepper, renewal_steps, second_factor
 from app.services.audit_chain import Deed
 from app.services.journal import Pages
 from app.services.key_manager import KeyManager
@@ -46,6 +46,7 @@ class Reseal:
     """Everything raises RedisUnavailable."""
 
     def __init__(self, redis: RedisManager, keys: KeyManager, ring: KeyRing, clock: Clock) -> None:
+        self._redis = redis
         self._keys = keys
         self._ring = ring
         self._clock = clock
@@ -58,6 +59,8 @@ class Reseal:
         sealed = [record.sealed for record in self._keys.openrouter_keys.values()]
         sealed += [account.totp for account in (await self._accounts.all()).values() if account.totp]
         sealed += [entry.sealed for entry in (await self._renewals.all()).values() if entry.sealed]
+        if pepper := await client_pepper.stored_seal(self._redis):
+            sealed.append(pepper)
         found.versions.update(map(version_of, sealed))
         return found
 
@@ -86,6 +89,10 @@ class Reseal:
                 except SealBroken:
                     broken.append(f"the renewal {entry_id}")
                 step()
+        try:
+            done += await client_pepper.reseal(self._redis, self._ring)
+        except SealBroken:
+            broken.append("the pepper of the client keys")
         return done, broken
 
     async def _account(self, account_id: str, by: str) -> bool:

@@ -37,11 +37,11 @@ def request_headers(received: Headers) -> list[tuple[bytes, bytes]]:
     """A client's headers as upstream may see them; the pool key is added by whoever holds the lease."""
     denied = REQUEST_DENIED
     kept = [pair for pair in received if pair[0] not in denied]
-    # The bytes are relayed as they come and are looked at on their way: they must not be compressed.
-    kept.append((b"accept-encoding", b"identity"))
     connection = header(received, b"connection")
     if connection and connection not in _PLAIN_CONNECTION:
-        return _without_named(kept, connection)
+        kept = _without_named(kept, connection)
+    # The bytes are relayed as they come and are looked at on their way: they must not be compressed.
+    kept.append((b"accept-encoding", b"identity"))
     return kept
 
 

@@ -139,13 +139,13 @@ class Reader:
         return None
 
     def whole(self, node: Node, where: str) -> int | None:
-        if node.tag == _INT and _WHOLE.fullmatch(node.value):
+        if node.tag == _INT and isinstance(node, ScalarNode) and _WHOLE.fullmatch(node.value):
             return int(node.value)
         self.refuse(node, where, f"{where} must be a whole number.")
         return None
 
     def flag(self, node: Node, where: str) -> bool | None:
-        if node.tag == _BOOL:
+        if node.tag == _BOOL and isinstance(node, ScalarNode) and node.value.lower() in _TRUTHS:
             return _TRUTHS[node.value.lower()]
         self.refuse(node, where, f"{where} must be true or false.")
         return None
@@ -181,7 +181,7 @@ def _scalar(node: Node) -> Any:
         return node.value
     if node.tag == _NULL:
         return None
-    if node.tag == _BOOL:
+    if node.tag == _BOOL and node.value.lower() in _TRUTHS:
         return _TRUTHS[node.value.lower()]
     if node.tag == _INT and _WHOLE.fullmatch(node.value):
         return int(node.value)

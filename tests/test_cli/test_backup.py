@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from app.core.security import mask_openrouter_key
 from tests.conftest import GatewayMaker
 from tests.gateway_process import GatewayProcess
 from tests.redis_server import running_redis
@@ -35,17 +38,23 @@ def test_a_backup_is_restored_elsewhere(
     deed is in the audit. The machine that it was made on never stopped.
     """
     file = tmp_path / "all.backup"
-    first = own_gateway(own_simulator.base_url, keys=own_simulator.new_keys(2), **PHRASE)
+    pool = own_simulator.new_keys(2)
+    first = own_gateway(own_simulator.base_url, keys=pool, **PHRASE)
     client = first.create_client("kept", "--limit", "usd/day=5")
     assert answer_of(first, client.key) == 200
     first.cli("backup", str(file))
     assert client.key.encode() not in file.read_bytes()
     second = own_gateway(own_simulator.base_url, **PHRASE)
-    assert "stop it" in second.cli("restore", str(file), "--yes", check=False).stderr
+    running = second.cli("restore", str(file), "--yes", check=False)
+    assert running.returncode == 1
+    assert "stop it" in running.stderr
     second.stop()
-    shown = second.cli("restore", str(file), "--yes").stdout
-    assert "+ client key kept" in shown
-    assert shown.count("+ OpenRouter key") == 2
+    told = second.cli("restore", str(file), "--yes")
+    assert [line.split()[:4] for line in told.stdout.splitlines() if " key " in line] == [
+        *(["added", "OpenRouter", "key", one] for one in sorted(map(mask_openrouter_key, pool))),
+        ["added", "client", "key", "kept"],
+    ]
+    assert "machine with other secrets" in told.stderr
     second.start()
     assert answer_of(second, client.key) == 200
     assert second.health()["openrouter_keys"]["ready"] == 2
@@ -64,40 +73,47 @@ def test_what_was_changed_since_is_shown_first(cli: Cli, tmp_path: Path) -> None
     assert "there already" in cli.run("backup", str(file), code=1).stderr
     cli.run("clients", "create", "bob")
     cli.run("clients", "set", "alice", "--note", "changed")
-    told = {(one["sign"], one["name"]) for one in cli.json("restore", str(file), "--look")}
-    assert told == {("~", "alice"), ("-", "bob")}
+    told = {(one["change"], one["name"]) for one in cli.json("restore", str(file), "--look")["changes"]}
+    assert told == {("changed", "alice"), ("removed", "bob")}
     raw = file.read_bytes()
-    for broken in (raw[:-1], raw[:-40] + bytes([raw[-40] ^ 1]) + raw[-39:], b"no backup at all"):
+    for broken, said in {
+        raw[:-1]: "damaged or cut short",
+        raw[:-40] + bytes([raw[-40] ^ 1]) + raw[-39:]: "damaged or cut short",
+        b"no backup at all": "no backup",
+    }.items():
         (tmp_path / "c").write_bytes(broken)
-        assert "backup" in cli.run("restore", str(tmp_path / "c"), "--yes", code=1).stderr
+        assert said in cli.run("restore", str(tmp_path / "c"), "--yes", code=1).stderr
     assert {one["name"] for one in cli.json("clients", "list")} == {"alice", "bob"}
     cli.env = {**cli.env, "BACKUP_PASSPHRASE": "another passphrase"}
-    assert "passphrase is another" in cli.run("restore", str(file), "--yes", code=1).stderr
+    assert "passphrase is not the one" in cli.run("restore", str(file), "--yes", code=1).stderr
     cli.env = {**cli.env, **PHRASE}
     cli.run("restore", str(file), "--yes")
     assert {one["name"] for one in cli.json("clients", "list")} == {"alice"}
-    assert cli.json("restore", str(file), "--look") == []
+    assert cli.json("restore", str(file), "--look")["changes"] == []
 
 
-def test_other_secrets_are_refused_until_they_are_there(cli: Cli, tmp_path: Path) -> None:
-    """On a machine whose secrets were set by hand; the backup gives its own for the .env, privately."""
-    file, out = tmp_path / "b", tmp_path / "restored.env"
+def test_other_secrets_are_no_hindrance(cli: Cli, tmp_path: Path) -> None:
+    """On a machine whose secrets were set by hand: what the backup holds is sealed with these, the client key is known,
+    and a change of the encryption key takes along what the backup has brought.
+    """
+    file = tmp_path / "b"
     cli.env = {**cli.env, **PHRASE}
     cli.run("keys", "add", stdin=openrouter_key(1))
+    cli.run("clients", "create", "alice")
     cli.run("backup", str(file))
     folder = tmp_path / "other"
     folder.mkdir()
+    old, new = (f"{one}:{base64.b64encode(secrets.token_bytes(32)).decode()}" for one in (1, 2))
     with running_redis(folder) as other:
-        foreign = {**cli.env, "REDIS_URL": other.url, "SESSION_SECRET_KEY": "another-secret-of-forty-signs-0123456789"}
-        cli.env = foreign
-        assert "other secrets" in cli.run("restore", str(file), "--yes", code=1).stderr
-        cli.run("restore", str(file), "--secrets-out", str(out))
-        assert out.stat().st_mode & 0o777 == 0o600
-        secrets = dict(line.split("=", 1) for line in out.read_text().splitlines())
-        cli.env = {**foreign, **secrets}
+        foreign = {"REDIS_URL": other.url, "SESSION_SECRET_KEY": "another-secret-of-forty-signs-0123456789"}
+        cli.env = {**cli.env, **foreign, "ENCRYPTION_KEYS": old}
         cli.run("restore", str(file), "--yes")
-        assert cli.json("doctor", code=1)["verdict"] == "bad"  # OpenRouter is a stand-in; but the key opens
         assert not [one for one in cli.json("doctor", code=1)["findings"] if "do not open" in one["text"]]
+        cli.env = {**cli.env, "ENCRYPTION_KEYS": f"{new},{old}"}
+        assert cli.json("reseal")["resealed"] == 2
+        cli.env = {**cli.env, "ENCRYPTION_KEYS": new}
+        assert cli.json("restore", str(file), "--look")["changes"] == []
+        assert cli.json("reseal", "--look")["sealed_by"] == {"2": 2}
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,34 @@
 """Request smuggling: bytes that two parsers could cut in two ways, sent to the gateway alone and through real proxies.
 
-Each payload hides a second request. Whatever a proxy and the gateway make of it, upstream sees one request at most and
-never the hidden one, and an honest request behind it gets its own answer.
+Each payload hides a second request. The gateway makes one request of it at most, or none, and never the hidden one. A
+proxy puts its stamp on each request that it has read itself: none may reach upstream that no proxy has read. An honest
+request behind the payload gets its own answer.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import shutil
 import socket
-import ssl
 import subprocess
+import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httptools
 import pytest
 
+from simulator.catalogue import MODELS
 from tests.gateway_process import free_port, running_gateway, wait_until
 from tests.simulator_thread import SimulatorThread, running_simulator
-from tests.test_deploy.nginx_front import Front, running_nginx
+from tests.test_deploy.nginx_front import CONFIG, NGINX
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
-STACKS = ("gateway", "nginx", "haproxy")
+CARRIER = "/api/v1/carrier"
 # A payload that leaves its reader waiting for more is given up after this silence.
 QUIET_S = 0.25
 
@@ -37,7 +40,7 @@ class Payload(NamedTuple):
     taken: bytes | None = None
 
 
-def grid(key: bytes) -> dict[str, Payload]:  # noqa: PLR0915 - a table
+def grid(key: bytes) -> dict[str, Payload]:
     """All payloads by name, with this client key in them."""
     bearer = b"Authorization: Bearer " + key + b"\r\n"
     line, host = b"POST /v1/carrier HTTP/1.1\r\n", b"Host: gw\r\n"
@@ -80,13 +83,14 @@ def grid(key: bytes) -> dict[str, Payload]:  # noqa: PLR0915 - a table
     for name, value in {
         "plus": b"+%d", "minus": b"-%d", "hex": b"0x%d", "underscore": b"%d_0", "point": b"%d.0", "comma": b"%d,",
         "semicolon": b"%d;x", "exponent": b"%de0", "inner space": b"%d 0", "inner tab": b"%d\t0", "nul": b"%d\x00",
-        "vertical tab": b"\x0b%d", "form feed": b"%d\x0c", "bare cr": b"%d\r", "eight bit": b"\xb2%d", "quotes": b'"%d"',
+        "vertical tab": b"\x0b%d", "form feed": b"%d\x0c", "bare cr": b"%d\r", "eight bit": b"\xb2%d",
+        "quotes": b'"%d"',
     }.items():  # fmt: skip
         post(f"length with {name}", b"Content-Length: " + value % size + b"\r\n", hidden)
     post("length beyond 64 bits", b"Content-Length: %d\r\n" % (2**64 + size), hidden)
     post("empty length", b"Content-Length:\r\n", hidden)
     post("length with zeros before it", b"Content-Length: 0005\r\n", b"hello", b"hello")
-    post("length with blanks around it", b"Content-Length: \t 5 \t\r\n", b"hello", b"hello")
+    post("length with blanks around it", b"Content-Length: \t 5 \t\r\n", b"hello" + hidden)
     post("length of another name", b"Content_Length: 0\r\n" + length(size), hidden, hidden)
     post("space before the length's colon", b"Content-Length : %d\r\n" % size, hidden)
     post("tab before the length's colon", b"Content-Length\t: %d\r\n" % size, hidden)
@@ -139,10 +143,10 @@ def grid(key: bytes) -> dict[str, Payload]:  # noqa: PLR0915 - a table
     post("chunk extension with a bare cr", chunked, b"5;a\rb\r\nhello\r\n" + end + hidden)
     post("chunk extension with a nul", chunked, b"5;a\x00\r\nhello\r\n" + end + hidden)
     post("request in a chunk extension", chunked, b'5;a="\n\n' + hidden + b'"\r\nhello\r\n' + end)
-    post("crlf in a quoted extension", chunked, b'5;a="\r\nhello\r\n0\r\n\r\n"\r\n', b"hello")
+    post("crlf in a quoted extension", chunked, b'5;a="\r\nhello\r\n0\r\n\r\n"\r\n' + hidden)
     post("extension of the last chunk with a bare lf", chunked, hello + b"0;a\n\r\n" + hidden)
-    post("length as a trailer", chunked, hello + b"0\r\nContent-Length: %d\r\n\r\n" % size, b"hello")
-    post("coding as a trailer", chunked, hello + b"0\r\nTransfer-Encoding: chunked\r\n\r\n", b"hello")
+    post("length as a trailer", chunked, hello + b"0\r\nContent-Length: %d\r\n\r\n" % size + hidden)
+    post("coding as a trailer", chunked, hello + b"0\r\nTransfer-Encoding: chunked\r\n\r\n" + hidden)
     post("key and host as trailers", chunked, hello + b"0\r\nHost: evil\r\nAuthorization: x\r\n\r\n", b"hello")
     post("request among the trailers", chunked, hello + b"0\r\nX: y\r\n" + hidden)
     post("folded trailer", chunked, hello + b"0\r\nX: y\r\n z\r\n\r\n" + b"")
@@ -176,7 +180,8 @@ def grid(key: bytes) -> dict[str, Payload]:  # noqa: PLR0915 - a table
         "absolute form": b"http://gw/v1/carrier", "absolute form of another host": b"http://evil/v1/hidden",
         "authority form": b"gw:80", "asterisk": b"*", "no slash": b"v1/carrier", "two slashes": b"//evil/v1/hidden",
         "fragment": b"/v1/carrier#/v1/hidden", "nul": b"/v1/carrier\x00", "tab": b"/v1/carrier\tx",
-        "encoded crlf": b"/v1/carrier%0d%0a%0d%0aGET%20/v1/hidden", "request within": b"/v1/carrier HTTP/1.1\r\n\r\nGET /x",
+        "encoded crlf": b"/v1/carrier%0d%0a%0d%0aGET%20/v1/hidden",
+        "request within": b"/v1/carrier HTTP/1.1\r\n\r\nGET /x",
         "spaces": b"/v1/carrier HTTP/1.1 /v1/hidden", "eight bits": b"/v1/carrier\xff", "bare cr": b"/v1/carrier\rx",
         "dot segments": b"/v1/carrier/../hidden", "encoded dots": b"/v1/carrier/%2e%2e/hidden",
     }.items():  # fmt: skip
@@ -184,9 +189,11 @@ def grid(key: bytes) -> dict[str, Payload]:  # noqa: PLR0915 - a table
     for name, version in {
         "HTTP/0.9": b"HTTP/0.9", "HTTP/1.2": b"HTTP/1.2", "HTTP/2.0": b"HTTP/2.0", "HTTP/11": b"HTTP/11",
         "http/1.1": b"http/1.1", "HTTP/1.10": b"HTTP/1.10", "HTTP/01.1": b"HTTP/01.1", "HTTP/1.1x": b"HTTP/1.1x",
-        "HTTP 1.1": b"HTTP 1.1", "RTSP/1.0": b"RTSP/1.0", "nothing but a space": b"", "two versions": b"HTTP/1.1 HTTP/1.1",
+        "HTTP 1.1": b"HTTP 1.1", "nothing but a space": b"", "two versions": b"HTTP/1.1 HTTP/1.1",
     }.items():  # fmt: skip
         raw(f"version: {name}", b"POST /v1/carrier " + version + b"\r\n" + host + rest)
+    # The parser takes it for HTTP/1.0: one request all the same.
+    raw("version: RTSP/1.0", b"POST /v1/carrier RTSP/1.0\r\n" + host + rest, b"hello")
     raw("request line without a version", b"POST /v1/carrier\r\n" + host + rest)
     raw("HTTP/0.9 and a request behind it", b"GET /v1/carrier\r\n" + hidden)
     raw("preface of HTTP/2 and a request", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + hidden)
@@ -200,7 +207,8 @@ def grid(key: bytes) -> dict[str, Payload]:  # noqa: PLR0915 - a table
     for method in (b"GET", b"DELETE", b"OPTIONS", b"PATCH"):
         covered = method + b" /v1/carrier HTTP/1.1\r\n" + host + bearer + length(size) + b"\r\n" + hidden
         raw(f"{method.decode()} with a request as its body", covered, hidden)
-    raw("HEAD with chunks", b"HEAD /v1/carrier HTTP/1.1\r\n" + host + bearer + chunked + b"\r\n" + hello + end, b"hello")
+    head = b"HEAD /v1/carrier HTTP/1.1\r\n" + host + bearer
+    raw("HEAD with chunks", head + chunked + b"\r\n" + hello + end, b"hello")
     raw("TRACE with a request as its body", b"TRACE /v1/carrier HTTP/1.1\r\n" + host + length(size) + b"\r\n" + hidden)
     raw("CONNECT and a request behind it", b"CONNECT gw:80 HTTP/1.1\r\n" + host + bearer + b"\r\n" + hidden)
     raw("CONNECT to a path, request behind it", b"CONNECT /v1/carrier HTTP/1.1\r\n" + host + bearer + b"\r\n" + hidden)
@@ -237,16 +245,6 @@ def grid(key: bytes) -> dict[str, Payload]:  # noqa: PLR0915 - a table
 NAMES = tuple(grid(b"key"))
 
 
-@dataclass(frozen=True)
-class Stack:
-    """A way to the gateway."""
-
-    connect: Callable[[], socket.socket]
-    sim: SimulatorThread
-    key: str
-    payloads: dict[str, Payload]
-
-
 class Talk:
     """One connection of a client that counts the answers it gets."""
 
@@ -274,51 +272,86 @@ class Talk:
     def say(self, data: bytes, *, within_s: float) -> None:
         """Sends, and returns with the next whole answer, the connection's end or a silence."""
         self._socket.settimeout(within_s)
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(data)
+        self.hear()
+
+    def hear(self) -> None:
         known = len(self.ids)
         try:
-            self._socket.sendall(data)
-            while len(self.ids) == known:
-                piece = self._socket.recv(65536)
-                if not piece:
-                    break
+            while len(self.ids) == known and (piece := self._socket.recv(65536)):
                 self._parser.feed_data(piece)
-            else:
-                return
-        except (TimeoutError, ConnectionError, ssl.SSLError, httptools.HttpParserError):
+        except (TimeoutError, ConnectionError, httptools.HttpParserError):
             pass
-        self.closed = True
+        self.closed = self.closed or len(self.ids) == known
 
     def ask(self, key: str) -> tuple[str, bytes]:
-        """An honest request: its id and its body."""
+        """An honest request: its id and its body. Answers to what was sent before may come before its own."""
         name = uuid.uuid4().hex
-        body = b'{"model":"openai/gpt-4o","messages":[{"role":"user","content":"%b"}]}' % name.encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {key}\r\nX-Request-Id: {name}\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        self.say(head.encode() + body, within_s=10)
+        body = b'{"model":"%b","messages":[{"role":"user","content":"%b"}]}' % (MODELS[0].id.encode(), name.encode())
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {key}\r\n"
+        head += f"X-Request-Id: {name}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.say(head.encode() + body, within_s=5)
+        while name not in self.ids and not self.broken:
+            self.hear()
         return name, body
+
+    @property
+    def broken(self) -> bool:
+        """Whether no further answer is to be waited for."""
+        return self.closed or self.statuses[-1:] == [400]
 
 
 @contextlib.contextmanager
-def running_haproxy(folder: Path, gateway_port: int) -> Iterator[int]:
-    """The port of an haproxy that keeps its connections to the gateway and shares them among all clients."""
-    assert HAPROXY is not None
-    port = free_port()
-    config = folder / "haproxy.cfg"
-    config.write_text(
-        "defaults\n mode http\n timeout connect 2s\n timeout client 10s\n timeout server 10s\n"
-        " timeout http-request 5s\n timeout http-keep-alive 10s\n option http-keep-alive\n http-reuse always\n"
-        f"frontend clients\n bind 127.0.0.1:{port}\n default_backend gateways\n"
-        f"backend gateways\n server one 127.0.0.1:{gateway_port}\n"
-    )
-    process = subprocess.Popen(
-        [HAPROXY, "-db", "-q", "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+def running(words: Sequence[str], port: int) -> Iterator[int]:
+    """The port of a proxy that listens and is surely gone afterwards."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(port), what="haproxy")
+        wait_until(lambda: _listens(port), what=words[0])
         yield port
     finally:
         process.terminate()
         process.wait(10)
+
+
+def nginx_words(folder: Path, port: int, gateway_port: int) -> list[str]:
+    """An nginx with the shipped options of what is passed on, and without TLS."""
+    assert NGINX is not None, "nginx is needed: apt-get install nginx"
+    shipped = [line.strip() for line in CONFIG.read_text().splitlines()]
+    http = [line for line in shipped if line.startswith(("client_", "large_client", "keepalive_requests"))]
+    passed_on = [line for line in shipped if line.startswith("proxy_")]
+    assert "proxy_pass http://gateway;" in passed_on
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    lines = [
+        f"worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/error.log;",
+        "events { worker_connections 256; }",
+        "http { access_log off;",
+        *(f"{kind}_temp_path {folder}/{kind};" for kind in kinds),
+        *http,
+        f"upstream gateway {{ server 127.0.0.1:{gateway_port} max_fails=0; keepalive 128; }}",
+        f"server {{ listen 127.0.0.1:{port}; location / {{",
+        *passed_on,
+        "proxy_set_header X-Stamp $request_id;",
+        "} } }",
+    ]
+    config = folder / "nginx.conf"
+    config.write_text("\n".join(lines))
+    return [NGINX, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]
+
+
+def haproxy_words(folder: Path, port: int, gateway_port: int) -> list[str]:
+    """An haproxy that shares its connections to the gateway among all clients."""
+    if HAPROXY is None:
+        pytest.skip("haproxy is needed: apt-get install haproxy")
+    config = folder / "haproxy.cfg"
+    config.write_text(
+        "defaults\n mode http\n timeout connect 2s\n timeout client 10s\n timeout server 10s\n"
+        " timeout http-request 5s\n timeout http-keep-alive 10s\n option http-keep-alive\n http-reuse always\n"
+        f"frontend clients\n bind 127.0.0.1:{port}\n http-request set-header X-Stamp %[uuid()]\n"
+        " default_backend gateways\n"
+        f"backend gateways\n server one 127.0.0.1:{gateway_port}\n"
+    )
+    return [HAPROXY, "-db", "-q", "-f", str(config)]
 
 
 def _listens(port: int) -> bool:
@@ -326,89 +359,117 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _to(port: int) -> Callable[[], socket.socket]:
-    return lambda: socket.create_connection(("127.0.0.1", port), timeout=10)
+PROXIES = {"nginx": nginx_words, "haproxy": haproxy_words}
+STACKS = ("gateway", *PROXIES)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A way to the gateway, and what stands behind it."""
+
+    name: str
+    port: int
+    sim: SimulatorThread
+    key: str
+    payloads: dict[str, Payload]
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
 
 @pytest.fixture(scope="module")
-def alone() -> Iterator[tuple[Stack, int]]:
-    """The gateway before a simulated OpenRouter of this module's own, and the gateway's port."""
+def alone() -> Iterator[Stack]:
+    """The gateway before a simulated OpenRouter of this module's own."""
     with running_simulator() as sim, running_gateway(sim.base_url, keys=sim.new_keys(3)) as gateway:
         key = gateway.create_client("smuggler").key
-        yield Stack(_to(gateway.port), sim, key, grid(key.encode())), gateway.port
-
-
-@pytest.fixture(scope="module")
-def nginx(alone: tuple[Stack, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """The shipped configuration of nginx, over TLS."""
-    with running_nginx(tmp_path_factory.mktemp("nginx"), [alone[1]]) as front:
-        yield front
-
-
-@pytest.fixture(scope="module")
-def haproxy_port(alone: tuple[Stack, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    if HAPROXY is None:
-        pytest.skip("haproxy is needed: apt-get install haproxy")
-    with running_haproxy(tmp_path_factory.mktemp("haproxy"), alone[1]) as port:
-        yield port
+        yield Stack("gateway", gateway.port, sim, key, grid(key.encode()))
 
 
 @pytest.fixture(scope="module", params=STACKS)
-def stack(request: pytest.FixtureRequest, alone: tuple[Stack, int]) -> tuple[str, Stack]:
+def stack(request: pytest.FixtureRequest, alone: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Each way to the gateway in its turn."""
-    direct = alone[0]
-    connect = direct.connect
-    if request.param == "nginx":
-        connect = request.getfixturevalue("nginx").connect
-    elif request.param == "haproxy":
-        connect = _to(request.getfixturevalue("haproxy_port"))
-    return request.param, Stack(connect, direct.sim, direct.key, direct.payloads)
+    if request.param == "gateway":
+        yield alone
+        return
+    folder, port = tmp_path_factory.mktemp(request.param), free_port()
+    with running(PROXIES[request.param](folder, port, alone.port), port):
+        yield replace(alone, name=request.param, port=port)
 
 
 def _arrived(sim: SimulatorThread) -> list[dict[str, Any]]:
     """What a client has caused upstream, beside the gateway's own questions."""
     own = ("/api/v1/key", "/api/v1/models?", "/api/v1/generation?")
-    return [one for one in sim.requests(body=True) if not one["target"].startswith(own)]
+    found = [one for one in sim.requests(body=True) if not one["target"].startswith(own)]
+    return [{**one, "body": base64.b64decode(one["body"])} for one in found]
+
+
+def _stamps(one: dict[str, Any]) -> list[str]:
+    return [value for name, value in one["headers"] if name == "x-stamp"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_payload_makes_two_requests_of_one(stack: tuple[str, Stack], name: str) -> None:
-    """One request at most, never the hidden one; honest requests behind it get their own answers."""
-    where, way = stack
-    data, taken = way.payloads[name]
-    way.sim.control("requests", method="DELETE")
+def test_no_payload_makes_two_requests_of_one(stack: Stack, name: str) -> None:
+    """One request at most, never a hidden one; honest requests behind it get their own answers."""
+    data, taken = stack.payloads[name]
+    stack.sim.control("requests", method="DELETE")
     honest: dict[str, bytes] = {}
-
-    with contextlib.closing(way.connect()) as connection:
+    with contextlib.closing(stack.connect()) as connection:
         talk = Talk(connection)
         talk.say(data, within_s=QUIET_S)
         if not talk.closed:
-            before = len(talk.ids)
-            asked, body = talk.ask(way.key)
-            answers = list(zip(talk.ids, talk.statuses, strict=True))[before:]
-            # Bytes left over in front of it may spoil it: then it is refused, and nobody else's answer comes.
-            assert not answers or answers == [(asked, 200)] or answers[0][1] in (400, 405, 413, 501), answers
-            if answers == [(asked, 200)]:
+            asked, body = talk.ask(stack.key)
+            # Bytes left over in front of it may have spoilt it: then it is refused, or the connection has ended.
+            if asked in talk.ids:
+                assert (talk.ids[-1], talk.statuses[-1]) == (asked, 200)
                 honest[asked] = body
-    with contextlib.closing(way.connect()) as connection:
+            else:
+                assert talk.broken
+    with contextlib.closing(stack.connect()) as connection:
         talk = Talk(connection)
-        asked, body = talk.ask(way.key)
+        asked, body = talk.ask(stack.key)
         assert list(zip(talk.ids, talk.statuses, strict=True)) == [(asked, 200)]
         honest[asked] = body
 
-    arrived = _arrived(way.sim)
+    arrived = _arrived(stack.sim)
+    assert [one["body"] for one in arrived if one["target"] == "/api/v1/chat/completions"] == list(honest.values())
     carried = [one for one in arrived if one["target"] != "/api/v1/chat/completions"]
-    assert [one["target"] for one in carried] in ([], ["/api/v1/carrier"])
-    assert [one["body"].encode() for one in arrived if one not in carried] == list(honest.values())
-    bodies = [one["body"].encode("latin-1") for one in carried]
-    if taken is None:
-        assert not any(b"hidden" in body for body in bodies)
-    if where == "gateway":
-        assert bodies == ([] if taken is None else [taken])
-    elif taken is not None:
-        assert bodies in ([], [taken])
+    if stack.name == "gateway":
+        assert [(one["target"], one["body"]) for one in carried] == ([] if taken is None else [(CARRIER, taken)])
+        return
+    # A proxy may be so lenient that it reads two requests itself; then both are none but its own.
+    assert len([one for one in carried if one["target"] == CARRIER]) <= 1
+    stamps = [_stamps(one) for one in arrived]
+    assert all(len(found) == 1 for found in stamps)
+    assert len({found[0] for found in stamps}) == len(arrived)
+    if taken is not None:
+        assert [(one["target"], one["body"]) for one in carried] in ([], [(CARRIER, taken)])
 
 
-def test_nothing_hidden_came_late(alone: tuple[Stack, int]) -> None:
-    """Nor did anything of it run after its test had looked."""
-    assert not [one for one in _arrived(alone[0].sim) if one["target"] == "/api/v1/hidden"]
+def test_a_request_that_is_one_would_be_seen(alone: Stack) -> None:
+    """The same bytes as a request of their own do arrive: the checks above look in the right place."""
+    alone.sim.control("requests", method="DELETE")
+    data, body = alone.payloads["GET with a request as its body"]
+    assert body is not None
+    with contextlib.closing(alone.connect()) as connection:
+        talk = Talk(connection)
+        talk.say(data + body, within_s=5)
+        while len(talk.ids) < 2 and not talk.closed:
+            talk.hear()
+    assert [one["target"] for one in _arrived(alone.sim)] == [CARRIER, "/api/v1/hidden"]
+
+
+def test_a_late_trailer_is_no_header(alone: Stack) -> None:
+    """What comes behind the body, when the head was judged long ago, joins no header on its way upstream."""
+    alone.sim.control("requests", method="DELETE")
+    body = b'{"model":"no/such","messages":[]}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {alone.key}\r\n"
+    head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with contextlib.closing(alone.connect()) as connection:
+        talk = Talk(connection)
+        connection.sendall(head.encode() + b"%x\r\n%b\r\n" % (len(body), body))
+        time.sleep(0.2)
+        talk.say(b"0\r\nX-Title: hidden\r\nX-Eight: \xff\r\n\r\n", within_s=10)
+        assert talk.statuses == [400]
+    (one,) = _arrived(alone.sim)
+    assert one["body"] == body
+    assert not {"x-title", "x-eight"} & {name for name, _ in one["headers"]}

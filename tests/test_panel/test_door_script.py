@@ -97,6 +97,7 @@ async def test_a_passkey_in_a_browser(redis_server: RedisServer, tmp_path: Path)
         await page.goto("/admin/confirm?next=/admin/account")
         await page.get_by_role("button", name="Use a passkey").click(no_wait_after=True)
         await page.wait_for_url("**/admin/account", wait_until="commit")
+        await page.get_by_role("heading", level=1).first.wait_for()
         assert await page.get_by_text("Prove it").count() == 0
         assert await page.evaluate("window.violations") == []
         assert [deed.after for deed in await world.people.deeds("session") if deed.deed == "login"] == [

@@ -1,0 +1,1 @@
+"""Fuzzing: everything that parses bytes from outside, with what must hold for any bytes whatsoever."""
