@@ -52,8 +52,9 @@ from app.services.proxy import Proxy, Rules
 from app.services.relay import Relay
 from app.services.rescue import Bounds
 from app.services.rotation import RotationManager
+from app.services.strain import Strain, StrainWatch
 from app.services.switches import Switch
-from app.services.vitals import Vitals
+from app.services.vitals import Vitals, memory_most, memory_now
 from app.services.watchers import watch_for
 from app.transport import Origin, Timeouts, Upstream, tls_context
 
@@ -134,6 +135,7 @@ class Gateway:
             self.clock,
             rescue_rules(settings, Bounds(settings.max_attempts, settings.rescue_deadline_s), settings.retry_share),
             self.outliers,
+            self._strain_watch(tasks, books).check,
         )
         self._stack.push_async_callback(_flush, owners)
         self._follow_switches(parts, books)
@@ -147,6 +149,13 @@ class Gateway:
         panel = f"{settings.public_url.rstrip('/') or f'http://localhost:{settings.port}'}/admin"
         log.info("gateway is ready", extra={"panel": panel, "openrouter_keys": len(self.pool)})
         self._say_what_is_next()
+
+    def _strain_watch(self, tasks: TaskSet, books: BooksParts) -> StrainWatch:
+        most = self.settings.memory_limit_mb * 2**20 or memory_most()
+        strain = Strain(self.settings.overload_lag_s, most // max(1, self.settings.workers))
+        watch = StrainWatch(strain, memory_now, lambda: books.books.open_calls, self.clock)
+        watch.start(tasks)
+        return watch
 
     async def _start_panel(self, redis: RedisManager, parts: PoolParts, books: BooksParts, tasks: TaskSet) -> None:
         self.vitals = Vitals(redis, tasks, self.clock, self.settings.data_dir)

@@ -131,6 +131,8 @@ class Settings(BaseSettings):
     upstream_connections: int = Field(1000, ge=1, description="Most connections to OpenRouter, for each worker.")
     upstream_warm_connections: int = Field(2, ge=0, description="Connections opened at start.")
     max_attempts: int = Field(3, ge=1, le=20, description="Most keys tried for one call.")
+    overload_lag_s: float = Field(0.5, ge=0, description="Above it, for 2 s, new calls get a 503. 0: never.")
+    memory_limit_mb: int = Field(0, ge=0, description="At 95 % new calls get a 503. 0: what the container has.")
     drain_s: float = Field(30, ge=0, le=86_400, description="Time that running streams get to end when stopping.")
     catalogue_ttl_s: Seconds = Field(300, description="Age at which the cached list of models is refreshed.")
 

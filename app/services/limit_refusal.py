@@ -13,6 +13,7 @@ from app.core.errors import Fault, GatewayError
 from app.models.limits import Limit, Span, Unit
 from app.services.limit_plan import Check, Checks
 from app.services.money import Whose, dollars
+from app.services.shortage import spread_s
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -51,10 +52,18 @@ def _counted(limit: Limit, size: int) -> str:
 
 
 def refusal(
-    check: Check, used: int, wanted: int, fits_at_s: float | None, now_s: float, *, share: int | None = None
+    check: Check,
+    used: int,
+    wanted: int,
+    fits_at_s: float | None,
+    now_s: float,
+    *,
+    share: int | None = None,
+    draw: float = 0.0,
 ) -> GatewayError:
     """`used` and `wanted` in the limit's unit; `fits_at_s`: when there is room again, None: never. `share`: how much of
-    the limit this worker may let in on its own.
+    the limit this worker may let in on its own. `draw`: 0 to 1, by chance: who shares a limit with others shall not
+    come back when they do.
     """
     size = check.limit.size_at(now_s)
     if check.limit.unit is Unit.USD:
@@ -76,7 +85,11 @@ def refusal(
         wait_s = max(1.0, (fits_at_s or now_s) - now_s)
         again = f"in {ceil(wait_s)} s" if wait_s <= _LONGEST_SPOKEN_S else f"at {_instant(now_s + wait_s + 59)}"
         hint = f"There is room again {again}."
-    return _too_much(sentence, hint, _told(most, most - used, now_s + wait_s) + _wait(wait_s))
+    return _too_much(
+        sentence,
+        hint,
+        _told(most, most - used, now_s + wait_s) + _wait(wait_s, 0.0 if check.whose is Whose.KEY else draw),
+    )
 
 
 def _too_much(sentence: str, hint: str, headers: Headers) -> GatewayError:
@@ -97,8 +110,8 @@ def _no_money(check: Check, size: int, left: int, wanted: int, resets_at_s: floa
     return GatewayError(402, "payment_required", sentence, hint, fault=Fault.CLIENT, headers=headers)
 
 
-def _wait(wait_s: float) -> Headers:
-    told: Headers = ((b"retry-after", b"%d" % max(1, ceil(wait_s))),)
+def _wait(wait_s: float, draw: float = 0.0) -> Headers:
+    told: Headers = ((b"retry-after", b"%d" % spread_s(wait_s, draw)),)
     return told if wait_s <= _LONGEST_WAIT_S else (*told, _NO_RETRY)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from random import Random
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ from app.services.money import Amounts, resets_at
 
 log = logging.getLogger(__name__)
 
+_dice: Final = Random()  # noqa: S311 - spreads retries # nosec B311
 _MOST_AT_ONCE: Final = 500
 # Settling frees what is running as well: beyond this, ends are not told apart.
 _MOST_ENDED: Final = 10_000
@@ -314,4 +316,5 @@ def _refused(call: Admission, answer: Answer, now_s: float) -> GatewayError:
     check, used = call.checks.items[answer.failed - 1], int(answer.used)
     span = check.limit.span
     fits_at_s = resets_at(span, call.at_s) if check.limit.unit is Unit.USD else now_s + answer.fits_in_s
-    return refusal(check, used, amount_of(check, call.amounts), fits_at_s, now_s)
+    draw = _dice.random()
+    return refusal(check, used, amount_of(check, call.amounts), fits_at_s, now_s, draw=draw)

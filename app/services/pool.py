@@ -285,7 +285,7 @@ class Pool:
 
     def empty(self, wanted: Wanted = ANYTHING, tried: Tried = NOTHING_TRIED) -> GatewayError:
         """The 503 for a call that finds no key ready."""
-        return shortage.no_key(self.why_not(wanted, tried), self._clock.wall_s())
+        return shortage.no_key(self.why_not(wanted, tried), self._clock.wall_s(), self._dice())
 
     def _why(self, key: PoolKey, wanted: Wanted, tried: Tried, of_family: Mapping[str, Gate]) -> Skipped | None:
         now_s = self._clock.wall_s()

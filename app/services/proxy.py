@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.clock import Clock
@@ -57,7 +58,7 @@ class Rules:
 
 
 class Proxy:
-    """Serves calls of the data plane."""
+    """Serves calls of the data plane. `strained` raises GatewayError while there is too much to do."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Proxy:
         clock: Clock,
         rules: Rules,
         outliers: Outliers,
+        strained: Callable[[], None] = lambda: None,
     ) -> None:
         self._upstream = upstream
         self._prefix = prefix
@@ -84,6 +86,7 @@ class Proxy:
         self._clock = clock
         self._rules = rules
         self._outliers = outliers
+        self._strained = strained
         self._budget = RetryBudget(rules.retry_share)
 
     def follow(self, rules: Rules) -> None:
@@ -95,6 +98,7 @@ class Proxy:
         """Runs one call to its end. Raises GatewayError while nothing has been answered yet."""
         self._accounting.open(call)
         try:
+            self._strained()
             if call.terms.lost:
                 raise group_lost()
             if (refusal := call.terms.policy.refusal(call.route, call.address)) is not None:

@@ -25,8 +25,10 @@ _FAR_S: Final = 366 * 86_400.0
 _MOST_REASONS: Final = 4
 
 
-def no_key(skipped: Sequence[Skipped], now_s: float) -> GatewayError:
-    """A 503: which keys would be needed, or when the first one is back."""
+def no_key(skipped: Sequence[Skipped], now_s: float, draw: float = 0.0) -> GatewayError:
+    """A 503: which keys would be needed, or when the first one is back. `draw`: 0 to 1, by chance, so that not all who
+    hear it come back at once.
+    """
     if not skipped:
         return _refusal(
             "The gateway has no OpenRouter key that can serve.",
@@ -42,12 +44,18 @@ def no_key(skipped: Sequence[Skipped], now_s: float) -> GatewayError:
     message = f"Every OpenRouter key of the gateway that may serve this call is resting ({_words(possible)})."
     if wait_s is None:
         return _refusal(message, "Whoever runs it looks at the keys: openrouter-middleware keys list.")
-    seconds = max(1, math.ceil(wait_s))
+    seconds = spread_s(wait_s, draw)
     headers: tuple[tuple[bytes, bytes], ...] = ((b"retry-after", b"%d" % seconds),)
     if seconds > _LONG_S:
         # SDKs retry a 503 by themselves, and soon: that would help nobody.
         headers += ((b"x-should-retry", b"false"),)
     return _refusal(message, f"Try again in {seconds} s.", fault=Fault.UPSTREAM, headers=headers)
+
+
+def spread_s(wait_s: float, draw: float) -> int:
+    """Whole seconds, never too few, and up to a tenth more."""
+    seconds = max(1, math.ceil(wait_s))
+    return seconds + int(draw * (1 + math.ceil(seconds / 10)))
 
 
 def _wait_s(one: Skipped, now_s: float) -> float | None:

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -86,6 +87,56 @@ def test_f07_a_gateway_that_was_stopped_goes_on(own_gateway: GatewayMaker) -> No
 
         wait_until(lambda: outcomes() == ["served"] * 20, what="the ledger")
         assert len(upstream.control("bill")["rows"]) == 20
+
+
+def told(gateway: GatewayProcess, message: str) -> list[dict[str, Any]]:
+    return [line for line in gateway.log_lines() if line.get("event") == message]
+
+
+def test_f08_a_full_memory_refuses_new_calls(own_gateway: GatewayMaker) -> None:
+    """While a stream runs on: it ends well, and when nothing is left that could be freed, calls are served again."""
+    with running_simulator(SimSettings(first_token_ms=20, tokens_per_s=10, answer_tokens=30)) as upstream:
+        gateway = own_gateway(upstream.base_url, keys=upstream.new_keys(2), MEMORY_LIMIT_MB="50")
+        client = gateway.create_client("large")
+        with running_load(gateway.port, client.key, 1) as load:
+            wait_until(lambda: load.headed == 1, what="a stream")
+            load.stop()
+            (said,) = wait_until(lambda: told(gateway, "overload refuses calls"), what="overload")
+            assert status_of(gateway, client.key) == 503
+        assert (load.failures, load.done) == ([], 1)
+        assert (said["level"], said["cause"]) == ("error", "memory")
+        (over,) = wait_until(lambda: told(gateway, "overload is over"), what="its end")
+        assert over["refused"] == 1
+        assert status_of(gateway, client.key) == 200
+
+
+def test_f11_a_late_loop_refuses_new_calls(own_gateway: GatewayMaker, simulator: SimulatorThread) -> None:
+    """A process that gets next to no time says so to new callers, is seen to be late, recovers; no key is blamed."""
+    gateway = own_gateway(simulator.base_url, keys=simulator.new_keys(2), OVERLOAD_LAG_S="0.1", METRICS_TOKEN=SECRET)
+    client = gateway.create_client("late")
+    over = threading.Event()
+
+    def starve() -> None:
+        while not over.is_set():
+            os.kill(pid_of(gateway), signal.SIGSTOP)
+            time.sleep(0.6)
+            os.kill(pid_of(gateway), signal.SIGCONT)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=starve)
+    with running_load(gateway.port, client.key, 2):
+        thread.start()
+        try:
+            wait_until(lambda: status_of(gateway, client.key) == 503, within_s=40, what="a refusal")
+        finally:
+            over.set()
+            thread.join(10)
+        wait_until(lambda: status_of(gateway, client.key) == 200, what="service")
+    request = urllib.request.Request(f"{gateway.origin}/metrics", headers={"authorization": f"Bearer {SECRET}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        told = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#"))
+    assert float(told["gateway_loop_lag_seconds"]) > 0.1
+    assert gateway.health()["openrouter_keys"]["ready"] == 2
 
 
 def test_f09_more_connections_than_descriptors(own_gateway: GatewayMaker, simulator: SimulatorThread) -> None:

@@ -44,3 +44,11 @@ def test_a_long_wait_tells_sdks_not_to_retry(wait_s: float, useless: bool) -> No
     error = shortage.no_key([Skipped("k", "credits", NOW + wait_s)], NOW)
 
     assert ((b"x-should-retry", b"false") in error.headers) == useless
+
+
+def test_not_all_come_back_at_once() -> None:
+    """Over at least a tenth of the wait, and nobody too early."""
+    for wait_s in (0.0, 1.0, 9.5, 60.0, 600.0):
+        told = {shortage.spread_s(wait_s, draw / 100) for draw in range(100)}
+        assert min(told) >= max(1, wait_s)
+        assert max(told) - min(told) >= max(1, wait_s / 10)

@@ -6,10 +6,14 @@ import asyncio
 import gc
 import logging
 import random
+import socket
+import threading
+import time
 
 import pytest
+import uvloop
 
-from app.transport import ClosedEarly, ConnectError, Timeout, TransportError, Upstream
+from app.transport import ClosedEarly, ConnectError, Origin, Timeout, TransportError, Upstream
 from tests.test_transport.conftest import (
     OK,
     QUICK,
@@ -93,6 +97,37 @@ async def test_idle_connections_expire() -> None:
         while server.open:
             await asyncio.sleep(0.005)
         assert upstream._sweeper is None, "an empty pool has no timer"
+
+
+def test_a_process_that_stood_still_blames_nobody() -> None:
+    """What came while it could not look is read before anybody is told to be too late."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            for pause_s in (0, 0.1):
+                connection.recv(65536)
+                time.sleep(pause_s)
+                connection.sendall(OK)
+            connection.recv(1)
+
+    async def main() -> tuple[int, bytes]:
+        origin = Origin("http", "127.0.0.1", listener.getsockname()[1])
+        async with pool_to(origin, timeouts=shorter(first_byte_s=0.3)) as upstream:
+            await call(upstream)
+            loop, (there, here) = asyncio.get_running_loop(), socket.socketpair()
+            with there, here:
+                loop.add_reader(here, lambda: (loop.remove_reader(here), time.sleep(1.2)))
+                loop.call_later(0.01, there.send, b"x")
+                return await call(upstream)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    with listener:
+        thread.start()
+        # The program's own loop: it looks at its timers between two looks at its sockets.
+        assert uvloop.run(main()) == (200, b"ok")
+        thread.join(5)
 
 
 async def test_a_connection_closed_while_idle_is_forgotten() -> None:
