@@ -60,6 +60,7 @@ class Insight:
         self._clock = clock
         self._plan = rolling_plan()
         self._rolled_s = float("-inf")
+        self._rolling = asyncio.Lock()
         self._closed: OrderedDict[tuple[Table, Step, int], tuple[bytes | None, dict[bytes, int]]] = OrderedDict()
         self._remembered = 0
         self._names: dict[bytes, bytes] = {}
@@ -78,11 +79,15 @@ class Insight:
         return await asyncio.to_thread(answer, query, sheet, before)
 
     async def freshen(self, stale_s: float = 0.0) -> None:
-        """Rolls, unless this worker did so a moment ago. Raises RedisUnavailable."""
-        now_s = self._clock.monotonic_s()
-        if not stale_s or now_s - self._rolled_s >= stale_s:
-            self._rolled_s = now_s
+        """Rolls, unless this worker did so a moment ago; who comes meanwhile waits. Raises RedisUnavailable."""
+        if not stale_s:
             await self.roll()
+            return
+        async with self._rolling:
+            now_s = self._clock.monotonic_s()
+            if now_s - self._rolled_s >= stale_s:
+                await self.roll()
+                self._rolled_s = now_s
 
     async def roll(self, *, spread: bool = True) -> int:
         """Adds everything fresh to the tables; how many facts that were. Without `spread`, the facts are only merged.

@@ -30,7 +30,7 @@ from app.services.insight_plan import Dimension, Query
 from app.services.ledger import CORRECTED, Ledger
 from app.services.ledger_filter import Filter
 from app.services.reconcile_plan import activity_nano, alerts_of, corrections, judged
-from app.services.spending import sums_of
+from app.services.spending import noted_purses, purse_sums, purses_name, sums_of
 from app.services.upstream_api import ApiUnreachable, KeyProbe, ProbeFailed, UpstreamClient
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,9 @@ class Reconciliation:
             if not await self._redis.command("HSETNX", name, entry.id, nano):
                 continue
             less = msgspec.structs.replace(entry, cost_nano=entry.cost_nano - nano)
-            commands: list[tuple[Any, ...]] = [("DECRBY", books(*sum_), amount) for sum_, _, amount in sums_of([less])]
+            purses = noted_purses(await self._redis.command("HKEYS", books(*purses_name(entry.id))))
+            sums = sums_of([less]) + purse_sums([(less, purses)])
+            commands: list[tuple[Any, ...]] = [("DECRBY", books(*sum_), amount) for sum_, _, amount in sums]
             for delta, _, fields in corrected(entry, nano):
                 commands += [("HINCRBY", books(*delta), field, number) for field, number in fields.items()]
             commands.append(("EXPIRE", name, _KEPT_S))

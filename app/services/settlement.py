@@ -23,7 +23,7 @@ from app.services.cells import deltas
 from app.services.limit_script import Batch, Settled
 from app.services.limits import Limits
 from app.services.settle_records import Closed, closed_in, entry_of
-from app.services.spending import purse_sums, sums_of
+from app.services.spending import purse_notes, purse_sums, sums_of
 
 log = logging.getLogger(__name__)
 
@@ -186,14 +186,15 @@ class Shipper:
         if not self._booked and parcels[0].sequence > _FIRST_MARK:
             return Batch(self._journal.id, 0, _FIRST_MARK)
         entries = [parcel.entry for parcel in parcels]
+        spent = [(parcel.entry, parcel.closed.purses) for parcel in parcels]
         return Batch(
             self._journal.id,
             self._booked,
             parcels[-1].sequence,
             [_settled(parcel) for parcel in parcels if parcel.closed.held],
-            sums_of(entries) + purse_sums((parcel.entry, parcel.closed.purses) for parcel in parcels),
+            sums_of(entries) + purse_sums(spent),
             [bytes(parcel.closed.entry) for parcel in parcels],
-            deltas(entries, self._known),
+            deltas(entries, self._known) + purse_notes(spent),
             list({name for parcel in parcels if parcel.entry.cost_nano for name in parcel.closed.spenders}),
         )
 

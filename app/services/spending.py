@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Final
 
-from app.models.ledger import Entry
+from app.models.ledger import CostKind, Entry
 from app.models.limits import Span
 from app.services.limit_plan import GATEWAY_SUBJECT, client_subject, group_subject
 
@@ -64,6 +64,26 @@ def purse_sums(spent: Iterable[tuple[Entry, Sequence[Purse]]]) -> list[Sum]:
         for subject, span in known[which]:
             sums[("spent", subject, _periods_of(day)[span]), LIVES_S[span]] += nano
     return [(name, life_s, nano) for (name, life_s), nano in sums.items()]
+
+
+def purses_name(entry_id: str) -> Parts:
+    """Where the purses of a call stand whose cost was charged without proof."""
+    return ("reconcile", "purses", entry_id)
+
+
+def purse_notes(spent: Iterable[tuple[Entry, Sequence[Purse]]]) -> list[tuple[Parts, int, dict[str, int]]]:
+    """Name, life and fields of a hash: the entry does not know its purses, and a correction has to find them."""
+    return [
+        (purses_name(entry.id), LIVES_S[Span.DAY], {f"{subject} {span}": 1 for subject, span in purses})
+        for entry, purses in spent
+        if purses and entry.cost_nano > 0 and entry.cost_kind is CostKind.UNKNOWN
+    ]
+
+
+def noted_purses(fields: Iterable[bytes]) -> tuple[Purse, ...]:
+    """Of such a hash."""
+    parts = [field.decode().rpartition(" ") for field in fields]
+    return tuple((subject, Span(span)) for subject, _, span in parts)
 
 
 def sums_of(entries: Iterable[Entry]) -> list[Sum]:

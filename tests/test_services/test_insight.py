@@ -261,6 +261,15 @@ async def test_sums_may_be_a_moment_old(redis_server: RedisServer) -> None:
             assert (await asked.answer(query, stale_s=stale_s)).total.served == expected
 
 
+async def test_who_comes_while_it_is_freshened_waits(redis_server: RedisServer) -> None:
+    """Two who ask at once both see what was booked before."""
+    async with insight(redis_server) as (redis, asked):
+        await add_up(redis, deltas([entry()]))
+        query = Query(since_s=NOW_S - HOUR_S, until_s=NOW_S)
+        answers = await asyncio.gather(*(asked.answer(query, stale_s=5.0) for _ in range(3)))
+        assert [answer.total.served for answer in answers] == [1, 1, 1]
+
+
 async def test_facts_may_be_merged_alone(redis_server: RedisServer) -> None:
     """Then the tables come later, and lose nothing; many samples of one kind are counted on the way."""
     async with insight(redis_server) as (redis, asked):

@@ -140,7 +140,7 @@ def test_unavailable() -> None:
 
 def test_who_shares_a_limit_comes_back_spread() -> None:
     """The members of a group hear the same refusal at the same time; who is alone hears the exact second."""
-    for whose, seconds in {Whose.KEY: b"13", Whose.GROUP: b"14", Whose.GATEWAY: b"14"}.items():
+    for whose, seconds in {Whose.KEY: b"13", Whose.GROUP: b"15", Whose.GATEWAY: b"15"}.items():
         one = Check(whose, limit(Unit.REQUESTS, Span.MINUTE, 60), "c:x")
         error = refusal(one, 60, 1, NOON + 12.5, NOON, draw=0.9)
         assert dict(error.headers)[b"retry-after"] == seconds

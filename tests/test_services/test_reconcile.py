@@ -22,6 +22,7 @@ from app.models.books import Finding
 from app.models.key_facts import KeyFacts
 from app.models.keys import KeyKind, OpenRouterKey
 from app.models.ledger import CostKind, Entry
+from app.models.limits import Span
 from app.services.alerts import Alerts
 from app.services.cells import deltas
 from app.services.insight import Insight
@@ -30,7 +31,7 @@ from app.services.ledger_filter import Filter
 from app.services.limit_script import Batch
 from app.services.reconcile import KeySource, Reconciliation
 from app.services.settle_records import entry_packed
-from app.services.spending import sums_of
+from app.services.spending import Purse, purse_notes, purse_sums, spent_name, sums_of
 from app.services.tally import Tally
 from app.services.upstream_api import KeyProbe, UpstreamClient
 from simulator.settings import SimSettings
@@ -81,14 +82,17 @@ class House:
             answer.read()
         return int(self.upstream.control("bill")["rows"][-1]["cost_nano"])
 
-    async def book(self, nano: int, at_s: float, kind: CostKind = CostKind.REPORTED) -> None:
+    async def book(
+        self, nano: int, at_s: float, kind: CostKind = CostKind.REPORTED, purses: tuple[Purse, ...] = ()
+    ) -> None:
         entry = Entry(
             id=f"j-{self.booked}", request_id="r", at_s=at_s, client_id="ck_1", key_id=self.key_id, account="acme",
             status=200, outcome="served", cost_nano=nano, cost_kind=kind,
         )  # fmt: skip
+        spent = [(entry, purses)]
         batch = Batch(
-            "j", self.booked, self.booked + 1, sums=sums_of([entry]), entries=[entry_packed(entry)],
-            deltas=deltas([entry]),
+            "j", self.booked, self.booked + 1, sums=sums_of([entry]) + purse_sums(spent), entries=[entry_packed(entry)],
+            deltas=deltas([entry]) + purse_notes(spent),
         )  # fmt: skip
         self.booked = await self.rig.limits.settle(batch)
 
@@ -145,8 +149,9 @@ async def test_yesterday_is_compared_with_the_accounts_activity(
         one.upstream.control("settings", {**settings, "clock_offset_s": -DAY_S})
         true_nano = one.call()
         one.upstream.control("settings", settings)
-        await one.book(true_nano - 40, yesterday_s)
-        await one.book(1000, yesterday_s, CostKind.UNKNOWN)
+        purses = (("c:ck_1~a~u", Span.MONTH), ("g:gateway~a b", Span.TOTAL))
+        await one.book(true_nano - 40, yesterday_s, purses=purses)
+        await one.book(1000, yesterday_s, CostKind.UNKNOWN, purses)
         day = datetime.fromtimestamp(yesterday_s, UTC).date()
 
         (found,) = await one.reconciliation.run(day)
@@ -158,6 +163,8 @@ async def test_yesterday_is_compared_with_the_accounts_activity(
         assert (line.entry.cost_nano, line.corrected_nano) == (1000, 40)
         spent = await Tally(one.redis, one.clock).spent("ck_1")
         assert spent.total_nano == true_nano
+        names = [one.redis.keys.books(*spent_name(*purse, yesterday_s)) for purse in purses]
+        assert [int(sum_) for sum_ in await one.redis.command("MGET", *names)] == [true_nano] * 2
         assert await one.alerts.kept() == []
 
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
+from app.models.ledger import CostKind
 from app.models.limits import Span
-from app.services.spending import LIVES_S, held_name, period_of, purse_sums, spent_name, sums_of
+from app.services.spending import (
+    LIVES_S,
+    held_name,
+    noted_purses,
+    period_of,
+    purse_notes,
+    purse_sums,
+    purses_name,
+    spent_name,
+    sums_of,
+)
 from tests.test_services.limit_world import an_entry
 
 
@@ -80,3 +92,12 @@ def test_purses() -> None:
         (("spent", "c:ck_1~a", "d:2026-11-24"), LIVES_S[Span.DAY], 18),
         (("spent", "g:gr_1~b~u", "total"), 0, 16),
     ]
+
+
+def test_purses_of_unproven_costs_are_noted() -> None:
+    """And read back as they were."""
+    purses = (("c:ck_1~a b", Span.DAY), ("g:gr_1~u", Span.TOTAL))
+    unknown = msgspec.structs.replace(an_entry("1", at("2026-11-23T10:00:00"), 5), cost_kind=CostKind.UNKNOWN)
+    ((name, life_s, fields),) = purse_notes([(unknown, purses), (an_entry("2", 0, 5), purses), (unknown, ())])
+    assert (name, life_s) == (purses_name(unknown.id), LIVES_S[Span.DAY])
+    assert noted_purses(field.encode() for field in fields) == purses
