@@ -15,6 +15,7 @@ from typing import Any, Final
 from app.books_parts import BooksParts
 from app.core.clock import SystemClock
 from app.core.config import Settings, unknown_names
+from app.core.dumps import forbid_core_dumps
 from app.core.embedded import EmbeddedRedis, EmbeddedRedisError
 from app.core.errors import Fault, GatewayError
 from app.core.logging import configure
@@ -86,6 +87,7 @@ class Gateway:
     async def start(self) -> None:
         """Starts everything, or nothing: what was started before a failure is closed again."""
         configure(self.settings.log_level, self.settings.log_format)
+        forbid_core_dumps()
         try:
             await self._start()
         except BaseException:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import math
 import pickle
 import re
+import statistics
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -268,3 +271,26 @@ def test_the_generated_secret_is_kept(tmp_path: Path) -> None:
 def test_derived_keys_are_independent() -> None:
     """Another purpose or another root gives other bytes."""
     assert len({derive(b"r", "a"), derive(b"r", "b"), derive(b"s", "a")}) == 3
+
+
+def test_a_look_up_takes_as_long_for_any_key() -> None:
+    """Keys that begin like a known one take no longer and no less than others: Welch's t over many, thrice at most."""
+    known = [CLIENTS.mint().reveal().encode() for _ in range(1000)]
+    table = {CLIENTS.digest(key) for key in known}
+    near = [known[0][:40] + made.reveal().encode()[40:] for made in (CLIENTS.mint() for _ in range(64))]
+    far = [CLIENTS.mint().reveal().encode() for _ in range(64)]
+
+    def t_value() -> float:
+        times: tuple[list[int], list[int]] = ([], [])
+        for number in range(10_000):
+            for which in (0, 1) if number % 2 else (1, 0):
+                key = (near, far)[which][number % 64]
+                began = time.perf_counter_ns()
+                assert CLIENTS.digest(key) not in table
+                times[which].append(time.perf_counter_ns() - began)
+        # Where the scheduler came between, nothing was measured.
+        kept = [sorted(each)[: len(each) * 9 // 10] for each in times]
+        means, spreads = [statistics.fmean(each) for each in kept], [statistics.variance(each) for each in kept]
+        return abs(means[0] - means[1]) / math.sqrt(sum(s / len(kept[0]) for s in spreads))
+
+    assert any(t_value() < 4.5 for _ in range(3))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tests.test_deploy.dockerfile import ROOT, Stage, Step
 
+_BORROWED = "borrowed.pth"
+
 
 class Replay:
     """`short`: nothing is downloaded; the test run's own pip and packages stand for those of the locks."""
@@ -57,6 +59,7 @@ class Replay:
             elif "--require-hashes" in command and "/opt/gateway" in command:
                 self._borrow()
             elif not re.search(r"venv /opt/tools|--require-hashes|cyclonedx", command):
+                command = command.replace("'*.pth'", f"'*.pth' ! -name {_BORROWED}")
                 self._shell(self.here(command.replace("/opt/tools/bin/pip", f"{sys.executable} -m pip")))
 
     def _shell(self, command: str) -> None:
@@ -66,6 +69,4 @@ class Replay:
 
     def _borrow(self) -> None:
         (site,) = (self.root / "opt/gateway/lib").glob("python*/site-packages")
-        (site / "borrowed.pth").write_text(
-            "\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n"
-        )
+        (site / _BORROWED).write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")

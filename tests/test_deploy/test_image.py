@@ -20,7 +20,7 @@ from app.core.config import Settings
 from tests.gateway_process import GatewayProcess, free_port, wait_until
 from tests.redis_server import running_redis
 from tests.test_deploy.conftest import SECRET
-from tests.test_deploy.dockerfile import ROOT, read_stages
+from tests.test_deploy.dockerfile import ROOT, Stage, read_stages
 from tests.test_deploy.outside_tools import tool
 from tests.test_deploy.replay import Replay
 from tests.test_integration.conftest import made_up_keys
@@ -138,6 +138,18 @@ def test_the_build_steps_work(tmp_path: Path) -> None:
     made = tmp_path.glob("opt/gateway/lib/python*/site-packages")
     missing = {name for site in made for name in files if not (site / name).is_file()}
     assert not missing, "parts of the program that the wheel lacks"
+
+
+def test_no_file_that_python_runs_by_itself_gets_in(tmp_path: Path) -> None:
+    """A package that brings a .pth ends the build."""
+    replay = Replay(tmp_path, short=True)
+    looks = Stage(BUILD.image, BUILD.name, [step for step in BUILD.steps if "*.pth" in step.rest])
+    place = tmp_path / "opt/gateway/lib/python3/site-packages"
+    place.mkdir(parents=True)
+    replay.run(looks)
+    (place / "evil.pth").write_text("import os")
+    with pytest.raises(AssertionError, match="pth"):
+        replay.run(looks)
 
 
 def tracked_parts() -> set[str]:

@@ -30,6 +30,7 @@ from tests.test_integration.wire_tools import Line, RawUpstream, Received, read_
 
 TEXT = CONFIG.read_text()
 SETTINGS = {name.upper(): field for name, field in Settings.model_fields.items()}
+METRICS_TOKEN = "metrics-token-of-the-front-tests-0123456789"
 ASK = b'{"model":"a/b","messages":[],"stream":true}'
 
 
@@ -42,7 +43,8 @@ def raw() -> Iterator[RawUpstream]:
 @pytest.fixture(scope="module")
 def behind(raw: RawUpstream) -> Iterator[GatewayProcess]:
     """A gateway that trusts nginx, whose address is 127.0.0.1, and nobody else."""
-    with running_gateway(raw.base_url, keys=made_up_keys(3), env={"TRUSTED_PROXIES": "127.0.0.1"}) as gateway:
+    env = {"TRUSTED_PROXIES": "127.0.0.1", "METRICS_TOKEN": METRICS_TOKEN}
+    with running_gateway(raw.base_url, keys=made_up_keys(3), env=env) as gateway:
         yield gateway
 
 
@@ -185,6 +187,42 @@ def two_streams(front: Front, key: str) -> Iterator[tuple[H2Connection, Callable
             )  # fmt: skip
             connection.send_data(stream, b'{"model":"a/%b","stream":true}' % word.encode(), end_stream=True)
         yield connection, tell, got
+
+
+def test_streams_that_are_reset_at_once_leave_nothing(
+    raw: RawUpstream, behind: GatewayProcess, front: Front, key: str
+) -> None:
+    """A thousand calls of one connection, each taken back when it is made (CVE-2023-44487): the gateway holds none of
+    them afterwards, and others are served meanwhile.
+    """
+    raw.handler = lambda request, line: line.answer_json({"bytes": len(request.body)})
+    context = front.tls()
+    context.set_alpn_protocols(["h2"])
+    head = [
+        (":method", "POST"), (":scheme", "https"), (":authority", "gw"), (":path", "/v1/chat/completions"),
+        ("authorization", f"Bearer {key}"), ("content-type", "application/json"),
+    ]  # fmt: skip
+    with httpx2.Client(base_url=front.origin, verify=front.tls(), headers={"Authorization": f"Bearer {key}"}) as other:
+        for _ in range(4):
+            connection = H2Connection()
+            with (
+                socket.create_connection(("127.0.0.1", front.port)) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1") as line,
+            ):
+                connection.initiate_connection()
+                for stream in range(1, 501, 2):
+                    connection.send_headers(stream, head)
+                    connection.reset_stream(stream)
+                with contextlib.suppress(OSError):  # nginx may have had enough
+                    line.sendall(connection.data_to_send())
+            assert other.post("/v1/chat/completions", content=ASK).status_code == 200
+    wait_until(lambda: open_calls(behind) == 0, what="the end of all calls")
+
+
+def open_calls(gateway: GatewayProcess) -> float:
+    headers = {"Authorization": f"Bearer {METRICS_TOKEN}"}
+    told = httpx2.get(f"{gateway.origin}/metrics", headers=headers).text
+    return float(re.search(r"^gateway_open_calls (\S+)$", told, re.MULTILINE)[1])
 
 
 # ---- bodies, heads, refusals

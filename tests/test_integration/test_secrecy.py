@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -173,6 +174,13 @@ def test_no_secret_in_the_process_list(simulator: SimulatorThread) -> None:
         listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     assert keys[0] not in listed
     assert ADMIN_PASSWORD not in listed
+
+
+def test_no_core_dump_is_written(gateway: GatewayProcess) -> None:
+    """Of none of the gateway's processes: memory is where keys are in the clear."""
+    assert gateway.process is not None
+    limits = Path(f"/proc/{gateway.process.pid}/limits").read_text()
+    assert [line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core")] == [["0", "0"]]
 
 
 def test_answers_of_others_never_mix(session: Session, gateway: GatewayProcess, client_key: str) -> None:
