@@ -25,7 +25,7 @@ from app.core.redis_checks import RedisRefused
 from app.core.security import Secret, keyrings
 from app.core.store_mark import StoreMark
 from app.core.tasks import TaskSet
-from app.middleware.request_log import ANSWERS
+from app.middleware.request_log import ANSWERS, SAMPLE
 from app.models.keys import ClientKey
 from app.models.limits import Group
 from app.panel.context import PanelContext
@@ -88,6 +88,7 @@ class Gateway:
         """Starts everything, or nothing: what was started before a failure is closed again."""
         configure(self.settings.log_level, self.settings.log_format)
         forbid_core_dumps()
+        SAMPLE.share = self.settings.log_served_share
         try:
             await self._start()
         except BaseException:

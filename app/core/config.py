@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -25,6 +25,10 @@ MIN_SECRET_CHARACTERS: Final = 32
 MOVABLE: Final = frozenset({"free_limit", "moderation", "guardrail", "region"})
 EXAMPLE_SESSION_SECRET: Final = "replace-me-with-64-random-hex-digits"  # noqa: S105 - refused at start, that is its use
 _WARNED_PREFIXES: Final = ("OPENROUTER_", "ADMIN_", "REDIS_", "OIDC_", "ALERT_", "WEBHOOK_")
+
+_CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "webhook_url": setting_checks.webhooks, "smtp_url": setting_checks.smtp, "oidc_roles": setting_checks.group_roles,
+}  # fmt: skip
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -51,6 +55,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: colours in a terminal, else JSON."
     )
+    log_served_share: float = Field(1.0, ge=0, le=1, description="Of served requests, how many get a line.")
 
     openrouter_api_keys: SecretStr = Field(
         SecretStr(""), description="OpenRouter keys to import at start, separated by commas or new lines."
@@ -315,18 +320,6 @@ class Settings(BaseSettings):
             raise ValueError("must be whole numbers from 1 to 100, separated by commas")
         return tuple(sorted(set(value)))
 
-    @field_validator("webhook_url")
-    @classmethod
-    def _usable_webhooks(cls, value: str) -> str:
-        setting_checks.webhooks(value)
-        return value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _usable_smtp(cls, value: str) -> str:
-        setting_checks.smtp(value)
-        return value
-
     @field_validator("alert_email_from", "alert_email_to")
     @classmethod
     def _mailboxes(cls, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
@@ -346,18 +339,18 @@ class Settings(BaseSettings):
         setting_checks.issuer(value, info.data.get("public_url") or "")
         return value
 
-    @field_validator("oidc_roles")
-    @classmethod
-    def _group_roles(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        setting_checks.group_roles(value)
-        return value
-
     @field_validator("oidc_default_role")
     @classmethod
     def _not_everybody(cls, value: str, info: ValidationInfo) -> str:
         told = info.data
         bounded = bool(told.get("oidc_allowed_domains") or told.get("oidc_allowed_groups"))
         setting_checks.default_role(value, provider=bool(told.get("oidc_issuer")), bounded=bounded)
+        return value
+
+    @field_validator(*_CHECKS)
+    @classmethod
+    def _checked(cls, value: Any, info: ValidationInfo) -> Any:
+        _CHECKS[str(info.field_name)](value)
         return value
 
     @field_validator("trusted_proxies")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +30,29 @@ ANSWERS = Counter(
 INTERNAL = GatewayError(
     500, "server", "The gateway failed at this request.", "Its log has the details.", fault=Fault.GATEWAY
 )
+
+SERVED: Final = "request served"
+
+
+class Sample:
+    """Of requests that were simply served, the share that gets a line: every third, say, and never by chance."""
+
+    __slots__ = ("_due", "share")
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        self._due = 0.0
+
+    def takes(self) -> bool:
+        self._due += self.share
+        if self._due < 1.0:
+            return False
+        self._due -= 1.0
+        return True
+
+
+SAMPLE: Final = Sample()
+"""Of this process: its settings say how large the share is."""
 
 
 class RequestLog:
@@ -87,7 +111,7 @@ def write_line(method: str, facts: Facts, ms: float) -> None:
     """Counts the request; and its line in the log, if lines of its weight are written."""
     ANSWERS.add((facts.route or OTHER, str(facts.status)))
     level, message = _verdict(facts)
-    if not log.isEnabledFor(level):
+    if not log.isEnabledFor(level) or (message is SERVED and not SAMPLE.takes()):
         return
     fields: dict[str, object] = {
         "request_id": facts.request_id,
@@ -111,13 +135,14 @@ def write_line(method: str, facts: Facts, ms: float) -> None:
 
 
 def _verdict(facts: Facts) -> tuple[int, str]:
-    """Weight by consequence: who was not served, and by whose fault."""
+    """Weight by consequence: who was not served, and who nearly was not."""
     if facts.outcome == "left":
         return logging.INFO, "client left early"
-    if facts.fault is Fault.GATEWAY or not facts.status:
+    ours = facts.fault in (Fault.GATEWAY, Fault.UPSTREAM)
+    if ours or facts.outcome == "failed" or facts.status >= 500 or not facts.status:
         return logging.ERROR, "request failed"
-    if facts.fault is Fault.UPSTREAM or facts.outcome == "failed" or facts.status >= 500:
-        return logging.WARNING, "request failed"
-    if facts.status >= 400 and facts.outcome not in ("served", "rescued"):
+    if facts.outcome == "rescued":
+        return logging.WARNING, "request rescued"
+    if facts.status >= 400 and facts.outcome != "served":
         return logging.INFO, "request refused"
-    return logging.INFO, "request served"
+    return logging.INFO, SERVED

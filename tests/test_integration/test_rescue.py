@@ -43,7 +43,7 @@ def test_twenty_streams_on_one_good_key_of_three(
     assert len(own_simulator.control("bill")["rows"]) == 20
     lines = [line for line in gateway.log_lines() if line.get("route") == "chat/completions"]
     # A client may hang up between [DONE] and the end of the body.
-    assert {line["event"] for line in lines} <= {"request served", "client left early"}
+    assert {line["event"] for line in lines} <= {"request served", "request rescued", "client left early"}
     assert any(len(line.get("tries", [])) > 1 for line in lines)
 
 
@@ -90,7 +90,7 @@ def test_all_keys_limited_tells_when_to_come_back(own_gateway: GatewayMaker, own
     before = len(own_simulator.requests(path="/api/v1/chat"))
     second = call_json(gateway.port, "/v1/chat/completions", ask, key=client.key)
     assert second.status in (429, 503)
-    assert 1 <= int(second.first("retry-after")) <= 9
+    assert 1 <= int(second.first("retry-after")) <= 10
     assert len(own_simulator.requests(path="/api/v1/chat")) == before == 2
     own_simulator.forget_scripts()
     wait_until(lambda: gateway.health()["openrouter_keys"]["resting"] == 2, what="resting keys")

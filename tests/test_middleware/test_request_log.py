@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 
 import msgspec
 import pytest
 
 from app.core.errors import Fault, GatewayError
-from app.middleware.request_log import RequestLog
+from app.middleware.request_log import ANSWERS, SAMPLE, RequestLog
 from app.models.keys import ClientKey
 from tests.test_middleware.layers import Plane, call, scope_of
 
@@ -53,20 +54,20 @@ async def test_a_served_request_is_one_line(lines: pytest.LogCaptureFixture) -> 
     ("status", "outcome", "level", "message"),
     [
         (200, "", "INFO", "request served"),
-        (200, "rescued", "INFO", "request served"),
+        (200, "rescued", "WARNING", "request rescued"),
         (404, "served", "INFO", "request served"),
         (404, "", "INFO", "request refused"),
         (429, "refused", "INFO", "request refused"),
-        (502, "served", "WARNING", "request failed"),
-        (503, "", "WARNING", "request failed"),
-        (200, "failed", "WARNING", "request failed"),
+        (502, "served", "ERROR", "request failed"),
+        (503, "", "ERROR", "request failed"),
+        (200, "failed", "ERROR", "request failed"),
         (499, "left", "INFO", "client left early"),
     ],
 )
 async def test_weight_by_consequence(
     lines: pytest.LogCaptureFixture, status: int, outcome: str, level: str, message: str
 ) -> None:
-    """A caller's mistake is information; a caller who was not served is a warning."""
+    """A caller's mistake is information; a rescue is a warning, and who was not served an error."""
     scope = scope_of(outcome=outcome)
     await call(RequestLog(Plane(status=status)), scope)
     assert (lines.records[0].levelname, lines.records[0].getMessage()) == (level, message)
@@ -74,7 +75,7 @@ async def test_weight_by_consequence(
 
 @pytest.mark.parametrize(
     ("fault", "status", "level"),
-    [(Fault.CLIENT, 400, "INFO"), (Fault.UPSTREAM, 502, "WARNING"), (Fault.GATEWAY, 503, "ERROR")],
+    [(Fault.CLIENT, 400, "INFO"), (Fault.UPSTREAM, 502, "ERROR"), (Fault.GATEWAY, 503, "ERROR")],
 )
 async def test_errors_that_nobody_answered_are_answered(
     lines: pytest.LogCaptureFixture, fault: Fault, status: int, level: str
@@ -85,6 +86,18 @@ async def test_errors_that_nobody_answered_are_answered(
     assert answer.complete
     assert answer.get(b"x-request-id")
     assert (lines.records[0].levelname, lines.records[0].error) == (level, "kind")
+
+
+async def test_a_share_of_what_was_served_is_written(
+    lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third, if so wished; whoever was refused, rescued or failed is told of each time, and all are counted."""
+    monkeypatch.setattr(SAMPLE, "share", 1 / 3)
+    before = sum(row[0] for row in ANSWERS.picture().rows.values())
+    for number in range(31):
+        await call(RequestLog(Plane(status=200 if number < 30 else 404)), scope_of())
+    assert Counter(line.getMessage() for line in lines.records) == {"request served": 10, "request refused": 1}
+    assert sum(row[0] for row in ANSWERS.picture().rows.values()) == before + 31
 
 
 async def test_a_defect_is_a_500_without_its_message(lines: pytest.LogCaptureFixture) -> None:
