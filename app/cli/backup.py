@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import filesize
 
 from app import __version__
 from app.cli.connect import confirm, deed_author
@@ -71,7 +72,7 @@ def backup(
         told = {"names": written.names, "rows": written.rows, "bytes": written.size, "broken": list(written.broken)}
         say_json({"file": str(file), **told})
     else:
-        say(f"{file}: {written.rows} records, {written.size / 1e6:.1f} MB")
+        say(f"{file}: {written.rows} records, {filesize.decimal(written.size)}")
         note("Whoever has it and its passphrase has every key: keep them apart. Without the passphrase it is lost.")
     if written.broken:
         note(f"{len(written.broken)} secrets do not open on this machine, and will not after a restore.")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from app.core.errors import GatewayError
 from app.models.accounts import Account
-from app.panel.entry import Access, ask_again, form_of, live_of, where_of
+from app.panel.entry import Access, ask_again, end_sessions, form_of, live_of, where_of
 from app.panel.render import go, page, say
 from app.services.access import PanelAccess
 from app.services.key_names import KeyRefused
@@ -82,8 +82,7 @@ async def _end_session(request: Request, access: PanelAccess, form: dict[str, st
 
 async def _end_others(request: Request, access: PanelAccess, form: dict[str, str]) -> Response:
     live = live_of(request)
-    others = [one for one in await access.sessions.of_account(live.account.id) if one.digest != live.digest]
-    await access.sessions.end(others, by=request.state.person.by, deed="revoke")
+    await end_sessions(access, live.account.id, but=live.digest, by=request.state.person.by)
     return go(_PAGE, say(request, "All other sessions are ended."))
 
 

@@ -24,6 +24,7 @@ from app.services.spreadsheet import safe_cell
 from app.services.strips import Strips
 
 router: Final = APIRouter(include_in_schema=False)
+STATES: Final = {"enable": KeyState.ENABLED, "disable": KeyState.DISABLED, "revoke": KeyState.REVOKED}
 _MOST_COUNTED: Final = 5000
 """Of so many clients at most it is worth knowing whose budget is nearly used up, only to count them."""
 _COLUMNS: Final = (
@@ -141,18 +142,23 @@ async def bulk(request: Request, ctx: Context, person: SignedIn) -> Response:
     back = back_of(form, PATH)
     if not names:
         return go(back, say(request, "Nothing was selected."))
-    states = {"enable": KeyState.ENABLED, "disable": KeyState.DISABLED, "revoke": KeyState.REVOKED}
-    if deed not in states:
+    if deed not in STATES:
         raise KeyRefused("There is no such deed.")
     if deed == "revoke" and form.get("typed").strip() != str(len(names)):
         return page(request, "clients_bulk_revoke.html", {"names": names, "back": back, "records": _known(ctx, names)})
-    done = 0
-    for name in names:
-        if (record := ctx.keys.client_keys.get(name)) is None or record.state is KeyState.REVOKED:
-            continue
-        await ctx.keys.set_client_state(name, states[deed], by=person.by)
-        done += 1
+    done = len(await set_many(ctx, names, STATES[deed], by=person.by))
     return go(back, say(request, "%(done)s of %(all)s client keys were changed.", done=done, all=len(names)))
+
+
+async def set_many(ctx: PanelContext, ids: Sequence[str], state: KeyState, *, by: str) -> list[str]:
+    """The ids of those that were there and not revoked."""
+    done = []
+    for client_id in ids:
+        if (record := ctx.keys.client_keys.get(client_id)) is None or record.state is KeyState.REVOKED:
+            continue
+        await ctx.keys.set_client_state(client_id, state, by=by)
+        done.append(client_id)
+    return done
 
 
 def _known(ctx: PanelContext, names: Sequence[str]) -> list[ClientKey]:

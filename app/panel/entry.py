@@ -114,3 +114,9 @@ def ask_again(request: Request, access: PanelAccess, back: str = "") -> Response
     reads = request.method in ("GET", "HEAD")
     wanted = back or (request.url.path + (f"?{request.url.query}" if request.url.query else "") if reads else HOME)
     return go(f"{CONFIRM}?next={quote(return_path(wanted), safe='')}")
+
+
+async def end_sessions(access: PanelAccess, account_id: str, *, but: str, by: str) -> int:
+    """All of an account but one, by its digest; how many were still there."""
+    others = [one for one in await access.sessions.of_account(account_id) if one.digest != but]
+    return await access.sessions.end(others, by=by, deed="revoke")

@@ -4,7 +4,7 @@ once. Each is a deed of whoever is signed in; nothing is shown here but the ques
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -32,8 +32,9 @@ from app.services.switches import Switch
 from app.services.upstream_api import ProbeFailed
 
 router: Final = APIRouter(include_in_schema=False)
-_MOST_MINUTES: Final = 7 * 1440
+MOST_REST_S: Final = 7 * 86_400
 _ONE: Final = f"{PATH}/{{key_id}}"
+GONE: Final = "There is no such key any more."
 
 
 def back_of(form: Form, usual: str = PATH) -> str:
@@ -109,19 +110,26 @@ async def cool(request: Request, ctx: Context, access: Access, person: SignedIn,
     """Lets a key rest: running calls go on, and no new one begins."""
     form = await read_form(request)
     record = record_of(ctx, key_id)
-    minutes = whole(form.get("minutes"))
-    if not minutes or minutes > _MOST_MINUTES:
-        raise KeyRefused(f"A key rests for 1 to {_MOST_MINUTES} minutes.")
+    minutes = whole(form.get("minutes")) or 0
+    await let_rest(ctx, access, person, record, minutes * 60.0)
+    told = say(request, "%(name)s rests for %(minutes)s min.", name=name_of(record), minutes=minutes)
+    return go(back_of(form), told)
+
+
+async def let_rest(
+    ctx: PanelContext, access: PanelAccess, person: Person, record: OpenRouterKey, rest_s: float
+) -> None:
+    """Raises KeyRefused, RedisUnavailable."""
+    if not 0 < rest_s <= MOST_REST_S:
+        raise KeyRefused(f"A key rests for 1 to {MOST_REST_S // 60} minutes.")
     now_s = ctx.clock.wall_s()
     mark = Mark(
-        scope=Scope.KEY, subject=record.id, kind=MarkKind.COOL, until_s=now_s + minutes * 60.0, reason=BY_HAND,
+        scope=Scope.KEY, subject=record.id, kind=MarkKind.COOL, until_s=now_s + rest_s, reason=BY_HAND,
         at_s=now_s, by=person.by,
     )  # fmt: skip
     ctx.marks.put([mark])
     await ctx.marks.flush()
-    await noted(ctx, access, person, "cool", record, after=f"{minutes} min")
-    told = say(request, "%(name)s rests for %(minutes)s min.", name=name_of(record), minutes=minutes)
-    return go(back_of(form), told)
+    await noted(ctx, access, person, "cool", record, after=f"{rest_s / 60:g} min")
 
 
 @router.post(f"{_ONE}/clear")
@@ -129,10 +137,20 @@ async def clear(request: Request, ctx: Context, access: Access, person: SignedIn
     """Takes the mark away from a key; with `all` those on its account and workspace too, which hit their other keys."""
     form = await read_form(request)
     record = record_of(ctx, key_id)
+    if not await bring_back(ctx, access, person, record, everywhere=bool(form.get("all"))):
+        return go(back_of(form), say(request, "%(name)s bears no mark of its own.", name=name_of(record)))
+    told = say(request, "%(name)s is back: the next call tries it out.", name=name_of(record))
+    return go(back_of(form), told)
+
+
+async def bring_back(
+    ctx: PanelContext, access: PanelAccess, person: Person, record: OpenRouterKey, *, everywhere: bool
+) -> list[Mark]:
+    """The marks that were taken away. Raises RedisUnavailable."""
     facts = ctx.facts.get(record.id)
     account = ctx.rotation.account_of(record.id) or f"key:{record.id}"
     subjects = [(Scope.KEY, record.id)]
-    if form.get("all"):
+    if everywhere:
         families = [(Scope.FAMILY, mark.subject) for mark in ctx.marks.in_force() if _is_family(mark, account)]
         subjects += [(Scope.ACCOUNT, account), *families]
         subjects += [(Scope.WORKSPACE, facts.workspace)] if facts is not None and facts.workspace else []
@@ -143,10 +161,7 @@ async def clear(request: Request, ctx: Context, access: Access, person: SignedIn
     rest = [mark for mark in cleared if mark.kind is not MarkKind.DISABLED]  # that one is in the audit by itself
     if rest:
         await noted(ctx, access, person, "clear", record, before=", ".join(mark.reason for mark in rest))
-    if not cleared:
-        return go(back_of(form), say(request, "%(name)s bears no mark of its own.", name=name_of(record)))
-    told = say(request, "%(name)s is back: the next call tries it out.", name=name_of(record))
-    return go(back_of(form), told)
+    return cleared
 
 
 def _is_family(mark: Mark, account: str) -> bool:
@@ -195,18 +210,26 @@ async def bulk(request: Request, ctx: Context, person: SignedIn) -> Response:
         return page(request, "openrouter_bulk_delete.html", values, status=422 if form.has("typed") else 200)
     if deed in ("tag", "untag") and not tag:
         return go(back_of(form), say(request, "Type the tag first."))
-    do = _of_many(ctx, person.by, deed, tag)
-    done, refused = 0, ""
+    problems = await do_to_many(ctx, person.by, records, deed, tag)
+    told = say(request, "Done for %(n)s keys.", n=sum(not problem for problem in problems))
+    refused = [problem for problem in problems if problem not in ("", GONE)]
+    return go(back_of(form), f"{told} {refused[-1] if refused else ''}".strip())
+
+
+async def do_to_many(ctx: PanelContext, by: str, records: Sequence[OpenRouterKey], deed: str, tag: str) -> list[str]:
+    """For each key a sentence, which is empty where it was done. Raises KeyRefused for a deed that there is not."""
+    do = _of_many(ctx, by, deed, tag)
+    problems = []
     for record in records:
+        problem = ""
         try:
             await do(record)
-            done += 1
         except NoSuchKey:
-            continue  # somebody else was faster
+            problem = GONE  # somebody else was faster
         except (KeyRefused, ConflictError, Outdated) as refusal:
-            refused = str(refusal) or "Somebody else has changed it in the meantime."
-    told = say(request, "Done for %(n)s keys.", n=done)
-    return go(back_of(form), f"{told} {refused}".strip())
+            problem = str(refusal) or "Somebody else has changed it in the meantime."
+        problems.append(problem)
+    return problems
 
 
 def _of_many(ctx: PanelContext, by: str, deed: str, tag: str) -> Callable[[OpenRouterKey], Awaitable[OpenRouterKey]]:

@@ -10,9 +10,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.models.keys import OpenRouterKey
-from app.models.renewal import Pace
+from app.models.people import Person
+from app.models.renewal import ManagedKey, Pace
 from app.panel.context import Context, PanelContext, SignedIn
 from app.panel.entry import Access
+from app.panel.figures import usd
 from app.panel.openrouter_deeds import back_of, name_of, noted
 from app.panel.openrouter_edit import path_of
 from app.panel.openrouter_forms import Form, nano, read_form, whole
@@ -20,12 +22,13 @@ from app.panel.openrouter_list import record_of
 from app.panel.openrouter_rotation import REFUSALS, RESETS, ROTATION, refused
 from app.panel.openrouter_rows import PATH
 from app.panel.render import go, page, say
+from app.services.access import PanelAccess
 from app.services.renewal_plan import PlannedStep
 
 router: Final = APIRouter(include_in_schema=False)
 _ONE: Final = f"{PATH}/{{key_id}}"
-_MOST_STAGE_S: Final = 86_400
-_MOST_QUARANTINE_H: Final = 24 * 90
+MOST_STAGE_S: Final = 86_400
+MOST_QUARANTINE_H: Final = 24 * 90
 
 
 # ---- rotate
@@ -63,7 +66,7 @@ def _pace(form: Form, usual: Pace) -> Pace | None:
     stage, quarantine = form.get("stage_s").strip(), form.get("quarantine_h").strip()
     stage_s, quarantine_h = whole(stage), whole(quarantine)
     unreadable = (stage and stage_s is None) or (quarantine and quarantine_h is None)
-    if unreadable or (stage_s or 0) > _MOST_STAGE_S or (quarantine_h or 0) > _MOST_QUARANTINE_H:
+    if unreadable or (stage_s or 0) > MOST_STAGE_S or (quarantine_h or 0) > MOST_QUARANTINE_H:
         return None
     return Pace(
         stage_s=usual.stage_s if stage_s is None else float(stage_s),
@@ -163,11 +166,17 @@ async def adopt(request: Request, ctx: Context, access: Access, person: SignedIn
     form = await read_form(request)
     record = record_of(ctx, key_id)
     try:
-        await ctx.renewal.adopt(record.id, by=person.by)
+        await adopted(ctx, access, person, record)
     except REFUSALS as error:
         return go(back_of(form, ROTATION), refused(error))
-    await noted(ctx, access, person, "adopt", record)
     return go(back_of(form, ROTATION), say(request, "%(name)s is managed now.", name=name_of(record)))
+
+
+async def adopted(ctx: PanelContext, access: PanelAccess, person: Person, record: OpenRouterKey) -> ManagedKey:
+    """Raises REFUSALS."""
+    managed = await ctx.renewal.adopt(record.id, by=person.by)
+    await noted(ctx, access, person, "adopt", record)
+    return managed
 
 
 @router.post(f"{_ONE}/release")
@@ -175,11 +184,16 @@ async def release(request: Request, ctx: Context, access: Access, person: Signed
     form = await read_form(request)
     record = record_of(ctx, key_id)
     try:
-        await ctx.renewal.release(record.id)
+        await released(ctx, access, person, record)
     except REFUSALS as error:
         return go(back_of(form, ROTATION), refused(error))
-    await noted(ctx, access, person, "release", record)
     return go(back_of(form, ROTATION), say(request, "%(name)s is renewed only by hand now.", name=name_of(record)))
+
+
+async def released(ctx: PanelContext, access: PanelAccess, person: Person, record: OpenRouterKey) -> None:
+    """Raises REFUSALS."""
+    await ctx.renewal.release(record.id)
+    await noted(ctx, access, person, "release", record)
 
 
 @router.post(f"{_ONE}/cap")
@@ -192,9 +206,18 @@ async def cap(request: Request, ctx: Context, access: Access, person: SignedIn, 
     if reset not in RESETS or (text and limit is None):
         return go(path_of(record), say(request, "The limit must be an amount of dollars, or nothing for none."))
     try:
-        await ctx.renewal.cap(record.id, limit, reset if text else "", by=person.by)
+        await capped(ctx, access, person, record, limit, reset)
     except REFUSALS as error:
         return go(path_of(record), refused(error))
-    shown = f"{text or 'no limit'} {reset if text else ''}".strip()
-    await noted(ctx, access, person, "cap", record, after=shown)
     return go(path_of(record), say(request, "The limit of %(name)s is set at OpenRouter.", name=name_of(record)))
+
+
+async def capped(
+    ctx: PanelContext, access: PanelAccess, person: Person, record: OpenRouterKey, limit: int | None, reset: str
+) -> ManagedKey:
+    """Raises REFUSALS."""
+    reset = "" if limit is None else reset
+    managed = await ctx.renewal.cap(record.id, limit, reset, by=person.by)
+    shown = "no limit" if limit is None else f"{usd(limit, exact=True)} {reset}".strip()
+    await noted(ctx, access, person, "cap", record, after=shown)
+    return managed

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from app.core.security import SealBroken
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
+from app.models.people import Person
 from app.models.renewal import Entry, ManagedKey, Terms
 from app.panel.context import Context, PanelContext, SignedIn
 from app.panel.entry import Access
@@ -20,6 +21,7 @@ from app.panel.openrouter_forms import Form, nano, read_form, whole
 from app.panel.openrouter_rows import PATH, SHORT_ID
 from app.panel.render import go, page, say
 from app.services import renewal_plan
+from app.services.access import PanelAccess
 from app.services.drift import Action, Finding
 from app.services.key_store import ConflictError
 from app.services.management_api import ManagementRefused
@@ -31,9 +33,9 @@ router: Final = APIRouter(include_in_schema=False)
 ROTATION: Final = f"{PATH}/rotation"
 RESETS: Final = ("", "daily", "weekly", "monthly")
 REFUSALS: Final = (RenewalRefused, ManagementRefused, ApiUnreachable, NoAdmin, SealBroken, ConflictError)
-_BY_HAND: Final = (Action.ADD, Action.ADD_ADMIN)
+BY_HAND: Final = (Action.ADD, Action.ADD_ADMIN)
 _DAY_S: Final = 86_400.0
-_MOST_DAYS: Final = 3650
+MOST_DAYS: Final = 3650
 _ENTRIES: Final = 50
 
 
@@ -91,14 +93,14 @@ async def _page(
     settings = ctx.settings
     values: dict[str, Any] = {
         "admins": admins(ctx),
-        "managed": await _managed(ctx),
+        "managed": await managed_rows(ctx),
         "open_entries": [entry for entry in entries if entry.is_open],
         "closed_entries": [entry for entry in entries if not entry.is_open][:_ENTRIES],
         "may_undo": renewal_plan.may_undo,
         "names": _names(ctx, entries),
         "findings": findings,
         "labels": _labels(ctx, findings or ()),
-        "by_hand": _BY_HAND,
+        "by_hand": BY_HAND,
         "problem": problem,
         "every_days": settings.rotate_every_days,
         "before_expiry_days": settings.rotate_before_expiry_days,
@@ -124,18 +126,22 @@ def admins(ctx: PanelContext) -> list[OpenRouterKey]:
     return [one for one in records if one.kind is KeyKind.MANAGEMENT and one.state is KeyState.ENABLED]
 
 
-async def _managed(ctx: PanelContext) -> list[ManagedRow]:
-    settings, now_s = ctx.settings, ctx.clock.wall_s()
-    rows = []
-    for one in (await ctx.renewal.journal.managed.all()).values():
-        due = renewal_plan.due(
-            one, now_s, every_days=settings.rotate_every_days, before_expiry_days=settings.rotate_before_expiry_days
-        )
-        admin = ctx.keys.openrouter_keys.get(one.admin)
-        renewed_s = one.created_at + settings.rotate_every_days * _DAY_S if settings.rotate_every_days > 0 else None
-        record = ctx.keys.openrouter_keys.get(one.id)
-        rows.append(ManagedRow(one, record, name_of(admin) if admin else "", due, renewed_s))
+async def managed_rows(ctx: PanelContext) -> list[ManagedRow]:
+    rows = [managed_row(ctx, one) for one in (await ctx.renewal.journal.managed.all()).values()]
     return sorted(rows, key=lambda row: row.renewed_s or row.managed.expires_at or float("inf"))
+
+
+def managed_row(ctx: PanelContext, one: ManagedKey) -> ManagedRow:
+    settings, records = ctx.settings, ctx.keys.openrouter_keys
+    due = renewal_plan.due(
+        one,
+        ctx.clock.wall_s(),
+        every_days=settings.rotate_every_days,
+        before_expiry_days=settings.rotate_before_expiry_days,
+    )
+    admin = records.get(one.admin)
+    renewed_s = one.created_at + settings.rotate_every_days * _DAY_S if settings.rotate_every_days > 0 else None
+    return ManagedRow(one, records.get(one.id), name_of(admin) if admin else "", due, renewed_s)
 
 
 def _names(ctx: PanelContext, entries: list[Entry]) -> dict[str, str]:
@@ -162,42 +168,61 @@ async def create(request: Request, ctx: Context, person: SignedIn) -> Response:
 def _terms(form: Form) -> tuple[Terms, dict[str, str]]:
     errors: dict[str, str] = {}
     name, days = form.get("name").strip(), form.get("days").strip()
-    if not 0 < len(name) <= 100 or not name.isprintable():
-        errors["name"] = "The name must have 1 to 100 characters and no control characters."
+    if fault := name_fault(name):
+        errors["name"] = fault
     limit = nano(form.get("limit")) if form.get("limit").strip() else None
     if limit is None and form.get("limit").strip():
         errors["limit"] = "This must be an amount of dollars."
     lives = whole(days)
-    if days and (lives is None or not 0 < lives <= _MOST_DAYS):
-        errors["days"] = f"This must be a number of days up to {_MOST_DAYS}."
+    if days and (lives is None or not 0 < lives <= MOST_DAYS):
+        errors["days"] = f"This must be a number of days up to {MOST_DAYS}."
     reset = form.get("reset") if form.get("reset") in RESETS else ""
-    terms = Terms(
+    workspace, guardrail = form.get("workspace").strip()[:100], form.get("guardrail").strip()[:100]
+    return new_terms(name, limit, reset, lives, workspace, guardrail), errors
+
+
+def name_fault(name: str) -> str:
+    """What is wrong with the name of a key to be made, as a sentence, or nothing."""
+    if 0 < len(name) <= 100 and name.isprintable():
+        return ""
+    return "The name must have 1 to 100 characters and no control characters."
+
+
+def new_terms(name: str, limit: int | None, reset: str, days: int | None, workspace: str, guardrail: str) -> Terms:
+    return Terms(
         name=name,
         limit_nano=limit,
         limit_reset=reset,
-        workspace=form.get("workspace").strip()[:100],
-        guardrail=form.get("guardrail").strip()[:100],
-        lifetime_s=lives * _DAY_S if lives else None,
+        workspace=workspace,
+        guardrail=guardrail,
+        lifetime_s=days * _DAY_S if days else None,
     )
-    return terms, errors
 
 
 @router.post(f"{ROTATION}/settle")
 async def settle(request: Request, ctx: Context, access: Access, person: SignedIn) -> Response:
     """Does the one action of a difference, if it still is one."""
     form = await read_form(request)
-    wanted = (form.get("key"), form.get("drift"), form.get("action"))
     back = f"{ROTATION}?compare=1#differences"
     try:
-        found = next(
-            (one for one in await ctx.renewal.drift() if (one.key, one.drift.value, one.action.value) == wanted), None
-        )
-        if found is None:
-            return go(back, say(request, "This difference is gone already."))
-        await ctx.renewal.settle(found, by=person.by)
+        found = await settled(ctx, access, person, (form.get("key"), form.get("drift"), form.get("action")))
     except REFUSALS as error:
         return go(back, refused(error))
+    if found is None:
+        return go(back, say(request, "This difference is gone already."))
+    return go(back, say(request, "Done: %(what)s", what=found.what))
+
+
+async def settled(
+    ctx: PanelContext, access: PanelAccess, person: Person, wanted: tuple[str, str, str]
+) -> Finding | None:
+    """The difference of this key, drift and action, done away with; None where there is none. Raises REFUSALS."""
+    every = await ctx.renewal.drift()
+    found = next((one for one in every if (one.key, one.drift.value, one.action.value) == wanted), None)
+    if found is None:
+        return None
+    await ctx.renewal.settle(found, by=person.by)
     if found.action not in (Action.DISABLE_HERE, Action.REMOVE_HERE):  # these are in the audit by themselves
         shown = ctx.keys.openrouter_keys.get(found.key) or OpenRouterKey(id=found.key, sealed="", masked=found.name)
         await noted(ctx, access, person, f"drift: {found.action.value}", shown, before=found.drift.value)
-    return go(back, say(request, "Done: %(what)s", what=found.what))
+    return found

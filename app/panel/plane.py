@@ -48,12 +48,21 @@ from app.panel.api import (
     description,
     groups,
     logs,
+    openrouter_deeds,
+    openrouter_drift,
+    openrouter_journal,
     openrouter_keys,
+    openrouter_renewals,
+    openrouter_rotation,
     promised,
     requests,
+    sessions,
     system,
     usage,
 )
+from app.panel.api import people as people_api
+from app.panel.api import settings as settings_api
+from app.panel.api import tokens as tokens_api
 from app.panel.api.conventions import ApiProblem
 from app.panel.assets import PREFIX
 from app.panel.context import PanelContext
@@ -91,12 +100,21 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     settings_alerts.router,
     playground.router,
     openrouter_keys.router,
+    openrouter_deeds.router,
+    openrouter_renewals.router,
+    openrouter_journal.router,
+    openrouter_rotation.router,
+    openrouter_drift.router,
     client_keys.router,
     groups.router,
     requests.router,
     usage.router,
     audit.router,
     system.router,
+    settings_api.router,
+    people_api.router,
+    tokens_api.router,
+    sessions.router,
     alerts.router,
     logs.router,
     promised.router,
@@ -127,12 +145,17 @@ def panel_app(context: PanelContext, access: PanelAccess) -> FastAPI:
     app.state.context = context
     app.state.access = access
     app.router.routes.append(Route(f"{PREFIX}/{{place:path}}", assets.serve, name="static"))
-    for router in ROUTERS:
-        app.include_router(router, include_in_schema=router.prefix.startswith(API) or router is promised.router)
+    add_routes(app)
     for kind in _TOLD:
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(Exception, _answer)
     return app
+
+
+def add_routes(app: FastAPI) -> None:
+    """All of them; the pages are no part of the API's description."""
+    for router in ROUTERS:
+        app.include_router(router, include_in_schema=router.prefix.startswith(API) or router is promised.router)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.models.ledger import Entry
 from app.models.limits import GATEWAY_GROUP
+from app.models.people import Person
 from app.panel.clients import base_url
 from app.panel.context import Context, PanelContext, SignedIn
 from app.panel.entry import Access, ask_again
@@ -18,7 +19,9 @@ from app.panel.render import page, say
 from app.panel.requests_address import PATH, place_of
 from app.panel.requests_list import names_of
 from app.panel.requests_story import TONES, cost_kind, curl, story, tokens_per_s
+from app.services.access import PanelAccess
 from app.services.audit_chain import Deed
+from app.services.bodies import Body
 from app.services.client_terms import ClientTerms
 from app.services.ledger_filter import Filter, Line
 
@@ -80,10 +83,26 @@ async def show_body(request: Request, ctx: Context, access: Access, person: Sign
     """What was asked and answered, if it is kept. These are somebody's words: each look is noted before it is had."""
     if (again := ask_again(request, access, f"{PATH}/{name}")) is not None:
         return again
+    found = await looked_at(ctx, access, person, name)
+    if found is None:
+        return _missing(request, say(request, "What was said in this call is not kept, or not any more."))
+    entry, kept = found
+    values = {
+        "entry": entry,
+        "asked": readable(kept.asked),
+        "answered": readable(kept.answered),
+        "asked_cut": kept.asked_cut,
+        "answered_cut": kept.answered_cut,
+    }
+    return page(request, "requests_body.html", values)
+
+
+async def looked_at(ctx: PanelContext, access: PanelAccess, person: Person, name: str) -> tuple[Entry, Body] | None:
+    """A call with what was said in it, once the look is noted; None where that is not kept."""
     line = await ctx.ledger.find(name)
     kept = None if line is None else await ctx.bodies.read(line.entry.request_id)
     if line is None or kept is None:
-        return _missing(request, say(request, "What was said in this call is not kept, or not any more."))
+        return None
     entry = line.entry
     client = ctx.keys.client_keys.get(entry.client_id)
     deed = Deed(
@@ -95,14 +114,7 @@ async def show_body(request: Request, ctx: Context, access: Access, person: Sign
         name="" if client is None else client.name,
     )
     await access.accounts.register.note(deed)
-    values = {
-        "entry": entry,
-        "asked": readable(kept.asked),
-        "answered": readable(kept.answered),
-        "asked_cut": kept.asked_cut,
-        "answered_cut": kept.answered_cut,
-    }
-    return page(request, "requests_body.html", values)
+    return entry, kept
 
 
 def readable(said: bytes) -> str:

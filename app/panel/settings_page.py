@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.panel.context import Context, PanelContext, SignedIn
-from app.panel.entry import Access, ask_again
+from app.panel.entry import Access, ask_again, end_sessions
 from app.panel.openrouter_forms import read_form
 from app.panel.render import go, page, say
 from app.panel.setting_rows import chosen, rows
@@ -39,17 +39,22 @@ async def change(request: Request, ctx: Context, access: Access, person: SignedI
         raise KeyRefused("This setting is read at the start only.")
     switch = Switch(name)
     if form.has("default"):
-        await ctx.switches.set(switch, None, person.by)
+        await switch_to(ctx, switch, None, by=person.by)
         return go(f"{PATH}#{name}", say(request, "%(name)s is what the environment says.", name=name.upper()))
     try:
         text = checked(switch, form.get("value"))
     except KeyRefused as refusal:
         typed = {name: form.get("value")[:1000]}
         return await _page(request, ctx, access, errors={name: str(refusal)}, typed=typed, status=422)
-    if text != ctx.switches.get(switch) and text != _given(ctx, switch):
-        await ctx.switches.set(switch, text, person.by)
+    await switch_to(ctx, switch, text, by=person.by)
     told = say(request, "%(name)s is %(value)s now, in all workers.", name=name.upper(), value=text)
     return go(f"{PATH}#{name}", told)
+
+
+async def switch_to(ctx: PanelContext, switch: Switch, text: str | None, *, by: str) -> None:
+    """A checked value, or None for what the environment says. What is so already is no deed."""
+    if text != ctx.switches.get(switch) and (text is None or text != _given(ctx, switch)):
+        await ctx.switches.set(switch, text, by)
 
 
 def _given(ctx: PanelContext, switch: Switch) -> str | None:
@@ -64,10 +69,13 @@ async def reset(request: Request, ctx: Context, access: Access, person: SignedIn
     """Everything that was switched is what the environment says again: a deed for each."""
     if (again := ask_again(request, access, PATH)) is not None:
         return again
-    switched = [switch for switch in LIVE if ctx.switches.get(switch) is not None]
-    for switch in switched:
-        await ctx.switches.set(switch, None, person.by)
+    await reset_all(ctx, by=person.by)
     return go(PATH, say(request, "All settings are what the environment says."))
+
+
+async def reset_all(ctx: PanelContext, *, by: str) -> None:
+    for switch in LIVE:
+        await switch_to(ctx, switch, None, by=by)
 
 
 @router.post(f"{PATH}/sign-out")
@@ -77,9 +85,7 @@ async def sign_out(request: Request, ctx: Context, access: Access, person: Signe
         return again
     own = request.state.session
     for account in await access.accounts.every():
-        live = await access.sessions.of_account(account.id)
-        others = [one for one in live if own is None or one.digest != own.digest]
-        await access.sessions.end(others, by=person.by, deed="revoke")
+        await end_sessions(access, account.id, but="" if own is None else own.digest, by=person.by)
     return go(PATH, say(request, "Everybody else is signed out."))
 
 

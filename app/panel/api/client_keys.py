@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -25,7 +25,9 @@ from app.panel.api.conventions import (
     seen_rev,
 )
 from app.panel.api.conventions import Strict as _Strict
+from app.panel.api.openrouter_deeds import ManyIn, ManyOut, NotDoneOut
 from app.panel.api.terms import StandingOut, TermsBody, TermsOut, Words, standing_out, terms_changes, terms_out
+from app.panel.clients import STATES, set_many
 from app.panel.context import Context, PanelContext, SignedIn
 from app.services.client_keys import LONGEST_OVERLAP_S, NewClientKey
 from app.services.key_manager import NoSuchKey
@@ -88,6 +90,10 @@ class RaiseIn(_Strict):
     limit: str = Field(max_length=300, description="Which one, in words: usd/month, requests/minute;models=openai/*")
     size: str = Field(max_length=30, description="Its size meanwhile: dollars, calls or tokens.")
     until: float = Field(gt=0, description="Seconds since the epoch.")
+
+
+class ManyClientsIn(ManyIn):
+    deed: Literal["enable", "disable", "revoke"]
 
 
 def _shown(record: ClientKey, ctx: PanelContext) -> dict[str, Any]:
@@ -164,6 +170,15 @@ async def create_client(
         return _made(made, ctx, 201), {"id": made.record.id, "name": made.record.name}
 
     return await Once(ctx.redis, person, once).run(request, create)
+
+
+@router.post("/bulk")
+async def do_to_clients(body: ManyClientsIn, ctx: Context, person: SignedIn) -> ManyOut:
+    """Enables, disables or revokes each of these; what is revoked stays so."""
+    ids = list(dict.fromkeys(body.ids))
+    done = frozenset(await set_many(ctx, ids, STATES[body.deed], by=person.by))
+    not_done = [NotDoneOut(id=one, detail="It is revoked, or not there any more.") for one in ids if one not in done]
+    return ManyOut(done=len(done), not_done=not_done)
 
 
 @router.get("/{client_id}", response_model=ClientKeyOut)

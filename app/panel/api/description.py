@@ -16,7 +16,11 @@ _TEXT: Final = """Everything that the panel can do. Sign in, or send an admin to
 
 Errors are `application/problem+json` (RFC 9457). Lists are paged by `next` and `after`. Records carry an `ETag`; with
 `If-Match` a change is made to what you have seen, or not at all (412). Creations take an `Idempotency-Key`. Amounts are
-whole nano-dollars (1 $ = 1,000,000,000) unless a field ends in `_usd`."""
+whole nano-dollars (1 $ = 1,000,000,000) unless a field ends in `_usd`.
+
+What is delicate (people, tokens, a key's new secret, exports and what was said in calls, to reset settings, to sign
+everybody out) takes a session whose person has given their password within ten minutes, else the answer is 403
+`confirm`: open /admin/confirm. A token has been made by somebody who did, and is not asked."""
 _PROBLEM: Final = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -62,12 +66,13 @@ def described(app: FastAPI) -> dict[str, Any]:
         for operations in document["paths"].values():
             for operation in operations.values():
                 for status, words in _STATUSES.items():
-                    operation["responses"][status] = _told(words)
+                    operation["responses"][status] = problem_response(words)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _told(words: str) -> dict[str, Any]:
+def problem_response(words: str) -> dict[str, Any]:
+    """How an answer with a problem is described."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {"description": words, "content": {"application/problem+json": {"schema": schema}}}
 

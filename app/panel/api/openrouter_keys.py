@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from app.core.security import SealBroken, openrouter_key_id
 from app.models.keys import KeyKind, KeyState, OpenRouterKey
-from app.models.marks import Scope
 from app.panel.api.conventions import (
     After,
     ApiProblem,
@@ -30,7 +29,7 @@ from app.panel.api.conventions import (
 from app.panel.context import Context, PanelContext, SignedIn
 from app.panel.problems import Problem
 from app.services.key_import import MOST_LINES, ImportReport, candidates
-from app.services.key_manager import NoSuchKey
+from app.services.key_names import NoSuchKey, Outdated
 from app.services.key_picture import KeyPicture, Standing, key_pictures
 from app.services.upstream_api import ProbeFailed
 
@@ -188,11 +187,25 @@ def _shown(record: OpenRouterKey, picture: KeyPicture, in_flight: int) -> OpenRo
     )
 
 
-def _one(ctx: PanelContext, key_id: str) -> OpenRouterKeyOut:
+def record_of(ctx: PanelContext, key_id: str) -> OpenRouterKey:
     """Raises NoSuchKey. An id, and no other name: programs should not guess."""
     record = ctx.keys.openrouter_keys.get(key_id)
     if record is None:
         raise NoSuchKey("There is no OpenRouter key of that id.")
+    return record
+
+
+def seen_record(ctx: PanelContext, key_id: str, if_match: str | None) -> OpenRouterKey:
+    """If it still is what somebody has seen. Raises NoSuchKey, Outdated, ApiProblem."""
+    record = record_of(ctx, key_id)
+    if seen_rev(if_match) not in (None, record.rev):
+        raise Outdated
+    return record
+
+
+def key_out(ctx: PanelContext, key_id: str) -> OpenRouterKeyOut:
+    """Raises NoSuchKey."""
+    record = record_of(ctx, key_id)
     return _shown(record, pictures(ctx)[key_id], ctx.pool.in_flight().get(key_id, 0))
 
 
@@ -228,7 +241,7 @@ async def add_key(request: Request, body: KeyIn, ctx: Context, person: SignedIn,
         added = await ctx.keys.add_openrouter_key(
             body.api_key.get_secret_value(), label=body.label or "", by=person.by, changes=changes
         )
-        shown = _one(ctx, added.record.id)
+        shown = key_out(ctx, added.record.id)
         place = f"{router.prefix}/{added.record.id}"
         answer = answered(shown, added.record.rev, status=200 if added.known else 201, location=place)
         return answer, {"id": added.record.id}
@@ -255,7 +268,7 @@ async def preview_keys(request: Request, ctx: Context) -> ImportOut:
 
 @router.get("/{key_id}", response_model=OpenRouterKeyOut)
 async def get_key(key_id: Id, ctx: Context) -> Response:
-    shown = _one(ctx, key_id)
+    shown = key_out(ctx, key_id)
     return answered(shown, shown.rev)
 
 
@@ -263,20 +276,20 @@ async def get_key(key_id: Id, ctx: Context) -> Response:
 async def change_key(key_id: Id, body: KeyChange, ctx: Context, person: SignedIn, if_match: IfMatch = None) -> Response:
     """Sets what is named. State and attributes are two deeds, in this order."""
     rev = seen_rev(if_match)
-    _one(ctx, key_id)
+    record_of(ctx, key_id)
     if body.state is not None:
         record = await ctx.keys.set_openrouter_state(key_id, body.state, by=person.by, rev=rev)
         rev = None if rev is None else record.rev
     if changes := _changes(body, {"state"}):
         await ctx.keys.update_openrouter_key(key_id, changes, by=person.by, rev=rev)
-    shown = _one(ctx, key_id)
+    shown = key_out(ctx, key_id)
     return answered(shown, shown.rev)
 
 
 @router.post("/{key_id}/test")
 async def test_key(key_id: Id, ctx: Context) -> TestOut:
     """Asks OpenRouter about the key, which costs nothing and changes nothing."""
-    _one(ctx, key_id)
+    record_of(ctx, key_id)
     began_s = ctx.clock.monotonic_s()
     try:
         facts = await ctx.probe.describe(ctx.keys.secret_of(key_id))
@@ -288,19 +301,10 @@ async def test_key(key_id: Id, ctx: Context) -> TestOut:
     return TestOut(good=True, ms=_ms_since(began_s, ctx), available_nano=facts.available_nano)
 
 
-@router.post("/{key_id}/clear")
-async def rest_over(key_id: Id, ctx: Context, person: SignedIn) -> OpenRouterKeyOut:
-    """Takes the mark away from a key. The next call tries it out; if it is refused again, it is marked again."""
-    _one(ctx, key_id)
-    ctx.marks.clear(Scope.KEY, key_id, person.by)
-    await ctx.marks.flush()
-    return _one(ctx, key_id)
-
-
 @router.delete("/{key_id}", status_code=204)
 async def delete_key(key_id: Id, ctx: Context, person: SignedIn, if_match: IfMatch = None) -> None:
     """Forgets the key here; at OpenRouter it stays what it is."""
-    _one(ctx, key_id)
+    record_of(ctx, key_id)
     await ctx.keys.delete_openrouter_key(key_id, by=person.by, rev=seen_rev(if_match))
 
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.panel.api.conventions import ApiProblem, Id, instant
-from app.panel.api.openrouter_keys import OpenRouterKeyOut, TestOut, list_keys, rest_over, test_key
+from app.panel.api.openrouter_deeds import rest_over
+from app.panel.api.openrouter_keys import OpenRouterKeyOut, TestOut, list_keys, test_key
 from app.panel.api.system import (
     StrategyBody,
     StrategyOut,
@@ -121,9 +122,9 @@ async def circuit_breakers(ctx: Context) -> list[OpenRouterKeyOut]:
 
 
 @router.post("/proxy/circuit-breakers/{key_id}/reset")
-async def reset_breaker(key_id: Id, ctx: Context, person: SignedIn) -> OpenRouterKeyOut:
+async def reset_breaker(key_id: Id, ctx: Context, access: Access, person: SignedIn) -> OpenRouterKeyOut:
     """Takes the mark away from a key: the next call tries it out."""
-    return await rest_over(key_id, ctx, person)
+    return await rest_over(key_id, ctx, access, person)
 
 
 @router.get("/proxy/rotation/strategy")

@@ -10,9 +10,12 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from app.models.exchange import Outcome
+from app.panel.api.callers import PROVED
 from app.panel.api.conventions import ApiProblem, Id
-from app.panel.context import Context, PanelContext
+from app.panel.context import Context, PanelContext, SignedIn
+from app.panel.entry import Access
 from app.panel.problems import Problem
+from app.panel.requests_detail import looked_at
 from app.services.export import csv_lines, jsonl, line_view
 from app.services.ledger_filter import Filter, Line
 from app.services.period import WORDS, PeriodError, period
@@ -31,6 +34,16 @@ class RequestsOut(BaseModel):
     data: list[dict[str, Any]]
     next: str
     complete: bool
+
+
+class BodyOut(BaseModel):
+    """`asked_cut`, `answered_cut`: it was longer, and only its beginning is kept."""
+
+    request_id: str
+    asked: str
+    answered: str
+    asked_cut: bool
+    answered_cut: bool
 
 
 def _wanted(
@@ -83,7 +96,7 @@ async def list_requests(
     return RequestsOut(data=[_shown(line) for line in page.lines], next=page.older, complete=page.complete)
 
 
-@router.get("/export")
+@router.get("/export", dependencies=[PROVED])
 async def export_requests(
     ctx: Context, wanted: Wanted, form: Annotated[Form, Query(alias="format")] = Form.JSONL
 ) -> Response:
@@ -98,6 +111,24 @@ async def export_requests(
 async def get_request(request_id: Id, ctx: Context) -> dict[str, Any]:
     """One call, by the id of the request, the generation or the entry."""
     return _shown(await _found(ctx, request_id))
+
+
+@router.post("/{request_id}/body", dependencies=[PROVED])
+async def read_body(request_id: Id, ctx: Context, access: Access, person: SignedIn) -> BodyOut:
+    """What was said in a call, if it is kept. These are somebody's words: each look is in the audit before it is
+    answered.
+    """
+    found = await looked_at(ctx, access, person, request_id)
+    if found is None:
+        raise ApiProblem(Problem(404, "not-found", "What was said in this call is not kept, or not any more."))
+    entry, kept = found
+    return BodyOut(
+        request_id=entry.request_id,
+        asked=kept.asked.decode("utf-8", "replace"),
+        answered=kept.answered.decode("utf-8", "replace"),
+        asked_cut=kept.asked_cut,
+        answered_cut=kept.answered_cut,
+    )
 
 
 async def _found(ctx: PanelContext, name: str) -> Line:

@@ -137,3 +137,23 @@ def test_each_deed_is_once_in_the_audit(
     listed = json.loads(panel_world.gateway.cli("audit", "list", "--on", made["id"], "--json").stdout)
     assert [one["deed"] for one in listed] == ["delete", "update", "create"]
     assert all(one["by"].startswith("admin (panel, 127.0.0.1, ") for one in listed)
+
+
+def test_the_same_deed_on_many(signed_in: httpx2.Client) -> None:
+    """What is revoked stays so, and is told; each change is noted once."""
+    ids = [signed_in.post(PATH, json={"name": f"many-{secrets.token_hex(4)}"}).json()["id"] for _ in range(2)]
+
+    def do(deed: str, *more: str) -> tuple[int, set[str]]:
+        answer = signed_in.post(f"{PATH}/bulk", json={"ids": [*ids, *more], "deed": deed})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["done"], {one["id"] for one in answer.json()["not_done"]}
+
+    assert do("disable", "nobody", ids[0]) == (2, {"nobody"})
+    assert do("enable") == (2, set())
+    assert do("revoke") == (2, set())
+    assert do("enable") == (0, set(ids))
+    assert {signed_in.get(f"{PATH}/{one}").json()["state"] for one in ids} == {"revoked"}
+    found = signed_in.get("/admin/api/audit", params={"on": ids[0]}).json()["data"]
+    assert [one["deed"] for one in found] == ["revoked", "enabled", "disabled", "create"]
+    for body in ({"ids": [], "deed": "enable"}, {"ids": ids, "deed": "burn"}, {"ids": ["x"] * 1001, "deed": "enable"}):
+        assert signed_in.post(f"{PATH}/bulk", json=body).status_code == 422

@@ -68,3 +68,31 @@ def test_the_export_holds_what_the_list_holds(signed_in: httpx2.Client) -> None:
     assert {json.loads(line)["id"] for line in lines.text.splitlines()} >= listed
     assert {row["id"] for row in csv.DictReader(io.StringIO(rows.text))} >= listed
     assert "attachment" in rows.headers["content-disposition"]
+
+
+def test_each_look_at_what_was_said_is_noted_once(signed_in: httpx2.Client, panel_world: PanelWorld) -> None:
+    """Where it is kept; to find the call is no look."""
+    made = panel_world.gateway.create_client("api-talker", "--keep-bodies")
+    panel_world.clients["api-talker"] = made.key
+    panel_world.call("api-talker", text="a word to be kept")
+    calls = wait_until(lambda: signed_in.get(PATH, params={"client": made.id}).json()["data"], what="the call")
+    place = f"{PATH}/{calls[0]['request_id']}"
+
+    def looks() -> int:
+        on = {"on": calls[0]["request_id"], "deed": "read body"}
+        return len(signed_in.get("/admin/api/audit", params=on).json()["data"])
+
+    wait_until(lambda: signed_in.post(f"{place}/body").status_code == 200, what="what was said")
+    assert looks() == 1
+    said = signed_in.post(f"{place}/body").json()
+    assert "a word to be kept" in said["asked"]
+    assert (said["request_id"], said["asked_cut"], looks()) == (calls[0]["request_id"], False, 2)
+    assert "a word to be kept" not in signed_in.get(place).text
+
+
+def test_what_was_said_is_not_kept_unasked(signed_in: httpx2.Client) -> None:
+    """Nor of a call that there is not; nothing is noted."""
+    one = signed_in.get(PATH, params={"limit": 1, "outcome": "served", "stream": True}).json()["data"][0]
+    for name in (one["request_id"], "nobody"):
+        assert signed_in.post(f"{PATH}/{name}/body").status_code == 404
+    assert signed_in.get("/admin/api/audit", params={"on": one["request_id"]}).json()["data"] == []
