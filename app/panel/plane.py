@@ -71,6 +71,7 @@ from app.panel.render import assets, page
 from app.services.access import PanelAccess
 from app.services.key_names import KeyRefused, NoSuchKey, Outdated
 from app.services.key_store import ConflictError
+from app.services.passwords import PasswordsBusy
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ _TOLD: Final[tuple[type[Exception], ...]] = (
     Outdated,
     RedisUnavailable,
     RedisReplyError,
+    PasswordsBusy,
 )
 
 
@@ -180,6 +182,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, "conflict", "Somebody else has changed this in the meantime.", "Load it again.")
         case RedisUnavailable() | RedisReplyError():
             return Problem(503, "redis-unavailable", "Redis does not answer.", "Calls go on; try again in a moment.")
+        case PasswordsBusy():
+            return Problem(503, "busy", "Very many passwords are being checked.", "Try again.")
         case GatewayError():
             return Problem(error.status, error.error_type.replace("_", "-"), error.message, error.hint)
         case RequestValidationError():

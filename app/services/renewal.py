@@ -175,13 +175,14 @@ class Renewal:
         except _UPSTREAM_FAILED:
             log.warning("new key left over", extra={"detail": "it is found by its name later, and deleted"})
 
-    def _deed(self, before: Entry, after: Entry) -> Deed | None:
+    def _deed(self, before: Entry, after: Entry, *, by: str = "") -> Deed | None:
+        """`by`: who does this step; else it goes to whoever began."""
         if before.step is after.step:
             return None
         record = self._keys.openrouter_keys.get(after.key or after.successor)
         return Deed(
             at=self._clock.wall_s(),
-            by=after.by,
+            by=by or after.by,
             deed=f"{after.kind.value}: {before.step.value}",
             kind="openrouter",
             id=after.key or after.successor,
@@ -239,7 +240,7 @@ class Renewal:
             if wanted in (entry.key, entry.successor) and renewal_plan.may_undo(entry):
                 failed = renewal_plan.after(entry, renewal_plan.Failed(f"taken back by {by}"), self._clock.wall_s())
                 result = msgspec.structs.replace(failed, owner="", owned_until_s=0.0)
-                return await self.journal.entries.put(result, self._deed(entry, result))
+                return await self.journal.entries.put(result, self._deed(entry, result, by=by))
         raise RenewalRefused("No renewal of this key can be taken back: nothing is under way, or it was deleted.")
 
     async def _open(self, kind: Kind, by: str, pace: Pace | None, record: OpenRouterKey | None, **more: Any) -> Entry:

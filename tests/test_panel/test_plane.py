@@ -13,6 +13,7 @@ from app.core.redis import RedisReplyError, RedisUnavailable
 from app.panel.plane import ROUTERS, is_panel, problem_of
 from app.services.key_names import KeyRefused, NoSuchKey
 from app.services.key_store import ConflictError
+from app.services.passwords import PasswordsBusy
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ from app.services.key_store import ConflictError
         (ConflictError(), 409, "conflict"),
         (RedisUnavailable("timeout"), 503, "redis-unavailable"),
         (RedisReplyError("ERR"), 503, "redis-unavailable"),
+        (PasswordsBusy(), 503, "busy"),
         (GatewayError(429, "too_many", "Slow.", "Wait.", fault=Fault.CLIENT), 429, "too-many"),
         (HTTPException(404), 404, "not-found"),
         (RequestValidationError([{"loc": ("body", "name"), "msg": "needed", "type": "missing"}]), 422, "invalid"),

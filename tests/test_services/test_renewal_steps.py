@@ -85,8 +85,10 @@ async def test_weights_come_back(redis_server: RedisServer, upstream: SimulatorT
         await world.keys.update_openrouter_key(setting.key_id, {"weight": 40}, by="test")
         entry = await until(world, await world.renewal.renew("main", by="test", pace=QUICK), Step.QUARANTINE)
         assert world.keys.openrouter_keys[setting.key_id].weight == 0
-        await world.renewal.undo("main", by="test")
+        await world.renewal.undo("main", by="another")
         assert (await world.finish(entry)).step is Step.UNDONE
+        deeds = [noted.deed async for noted in world.keys.audit.entries() if noted.deed is not None]
+        assert [deed.by for deed in deeds if deed.before == "quarantine"] == ["another"]
         old = world.keys.openrouter_keys[setting.key_id]
         assert (old.weight, old.state, old.label) == (40, KeyState.ENABLED, "main")
         assert list(live_keys(upstream, "weights")) == [setting.key_id]

@@ -4,8 +4,6 @@ else; nobody changes their own account here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,7 +17,6 @@ from app.models.people import Role
 from app.panel.api.callers import PROVED, CalledBy, Caller
 from app.panel.api.conventions import (
     After,
-    ApiProblem,
     Id,
     IfMatch,
     Limit,
@@ -34,11 +31,9 @@ from app.panel.api.conventions import (
 )
 from app.panel.context import Context, SignedIn
 from app.panel.entry import Access
-from app.panel.problems import Problem
 from app.services import password_rules
 from app.services.access import PanelAccess
 from app.services.key_names import KeyRefused, Outdated
-from app.services.passwords import PasswordsBusy
 
 router: Final = APIRouter(prefix="/admin/api/people", tags=["People"])
 
@@ -105,14 +100,6 @@ async def _other(person_id: str, if_match: str | None, caller: Caller, access: P
     return account
 
 
-@contextmanager
-def _hashing() -> Iterator[None]:
-    try:
-        yield
-    except PasswordsBusy:
-        raise ApiProblem(Problem(503, "busy", "Very many passwords are being checked.", "Try again.")) from None
-
-
 @router.get("")
 async def list_people(access: Access, limit: Limit = 100, after: After = "") -> Listed[PersonOut]:
     """The accounts, the newest first."""
@@ -129,8 +116,7 @@ async def create_person(
 
     async def create() -> tuple[Response, dict[str, Any]]:
         password = password_rules.generated()
-        with _hashing():
-            account = await access.accounts.create(body.name, body.role, password, by=person.by)
+        account = await access.accounts.create(body.name, body.role, password, by=person.by)
         shown = NewPasswordOut(**_fields(account, access), password=password)
         place = f"{router.prefix}/{quote(account.id, safe='')}"
         return answered(shown, account.rev, status=201, location=place), {"id": account.id, "name": account.name}
@@ -173,8 +159,7 @@ async def new_password(
 
     async def create() -> tuple[Response, dict[str, Any]]:
         password = password_rules.generated()
-        with _hashing():
-            after = await access.accounts.set_password(account.id, password, by=caller.person.by)
+        after = await access.accounts.set_password(account.id, password, by=caller.person.by)
         shown = NewPasswordOut(**_fields(after, access), password=password)
         return answered(shown, after.rev), {"id": after.id, "name": after.name}
 
