@@ -30,11 +30,12 @@ demo: $(STAMP) ## the gateway, a simulated OpenRouter, keys and a little traffic
 test: $(STAMP) ## every test (a few minutes)
 	@exec $(BIN)/python -m pytest tests -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: $(STAMP) ## ruff, mypy --strict, bandit
+check: $(STAMP) ## ruff, mypy --strict, bandit, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy app/
 	$(BIN)/bandit -q -r app/
+	@$(BIN)/python -m tests.vulnerabilities
 
 bench: $(STAMP) ## speed and cost against nginx in the same run; writes bench/results.md
 	@exec $(BIN)/python -m bench $(ARGS)
@@ -42,7 +43,7 @@ bench: $(STAMP) ## speed and cost against nginx in the same run; writes bench/re
 docs: $(STAMP) ## the papers as a site, into build/docs
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mkdocs-material>=9.7'
 	@$(BIN)/python -m app.core.setting_docs --page > docs/configuration.md
-	@$(BIN)/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/docs/index.html"
 
 soak: $(STAMP) ## 1,000 open streams for 20 minutes while things break; writes docs/benchmarks.md

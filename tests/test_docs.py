@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,5 +75,17 @@ def test_the_configuration_page_is_the_table() -> None:
 def test_the_site_has_every_page() -> None:
     """What is written is found: the site's menu names each paper of the folder."""
     menu = (ROOT / "mkdocs.yml").read_text()
-    for paper in DOCS.glob("*.md"):
-        assert paper.name in menu, f"{paper.name} is not in the menu"
+    for paper in DOCS.rglob("*.md"):
+        assert f" {paper.relative_to(DOCS)}\n" in menu, f"{paper.name} is not in the menu"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """The page names what pyproject.toml names, in the same part, and nothing besides."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    parts = (DOCS / "dependencies.md").read_text().split("\n## ")[1:]
+    told = [re.findall(r"^\| `([\w-]+)` \|(?: `\w+` \|)? \S.*\|$", part, re.MULTILINE) for part in parts]
+    extras = project["optional-dependencies"]
+    wanted = [project["dependencies"], extras["embedded"] + extras["otel"], extras["dev"][1:]]
+    named = [[re.match(r"[\w-]+", one)[0] for one in each] for each in wanted]
+    assert [set(part) for part in told] == [set(part) for part in named]
+    assert sum(map(len, told)) == sum(map(len, named))

@@ -1,0 +1,39 @@
+"""What `make check` makes of what pip-audit says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.vulnerabilities import verdict
+
+FAULT = {"id": "PYSEC-2026-1", "fix_versions": ["2.0"], "aliases": [], "description": ""}
+SOUND = {"name": "a", "version": "1", "vulns": []}
+BROKEN = {"name": "b", "version": "1.9", "vulns": [FAULT, {**FAULT, "id": "PYSEC-2026-2", "fix_versions": []}]}
+UNKNOWN = {"name": "c", "version": "1", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1)"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "last"),
+    [
+        ([SOUND, UNKNOWN], 0, "0 known in 1 packages"),
+        ([SOUND, BROKEN], 1, "2 known in 2 packages"),
+        ([UNKNOWN, UNKNOWN], 0, "tells nothing"),
+        ([], 0, "tells nothing"),
+    ],
+)
+def test_a_known_vulnerability_fails_the_check(packages: list[object], code: int, last: str) -> None:
+    """And nothing else does."""
+    found, lines = verdict(json.dumps({"dependencies": packages, "fixes": []}))
+    assert found == code
+    assert last in lines[-1]
+    assert lines[:-1] == (["b 1.9: PYSEC-2026-1, mended in 2.0", "b 1.9: PYSEC-2026-2, mended in no release"] * code)
+
+
+@pytest.mark.parametrize("told", ["", "ERROR: no network", "[]", '{"fixes": []}'])
+def test_a_machine_that_cannot_ask_goes_on(told: str) -> None:
+    """With a line that says so."""
+    code, (line,) = verdict(told)
+    assert code == 0
+    assert "cannot be reached" in line

@@ -1,0 +1,49 @@
+"""`python -m tests.vulnerabilities`: whether anything that is locked is known to be vulnerable, where the network allows
+to ask PyPI. A machine that cannot ask says so in one line and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+_PATIENCE_S: Final = 90
+_ASK: Final = (
+    sys.executable, "-m", "pip_audit", "--requirement", "requirements.lock", "--require-hashes", "--disable-pip",
+    "--format", "json", "--progress-spinner", "off", "--timeout", "8",
+)  # fmt: skip
+
+
+def verdict(told: str) -> tuple[int, list[str]]:
+    """An exit code and lines, from what pip-audit printed."""
+    try:
+        packages: list[dict[str, Any]] = json.loads(told)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        return 0, ["vulnerabilities: not asked, PyPI cannot be reached from here"]
+    known = [(one, fault) for one in packages for fault in one.get("vulns", ())]
+    lines = [
+        f"{one['name']} {one['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'no release'}"
+        for one, fault in known
+    ]
+    asked = sum("vulns" in one for one in packages)
+    if not asked:
+        return 0, ["vulnerabilities: not asked, PyPI tells nothing of these packages here"]
+    return (1 if known else 0), [*lines, f"vulnerabilities: {len(known)} known in {asked} packages"]
+
+
+def main() -> int:
+    try:
+        done = subprocess.run(_ASK, cwd=ROOT, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        code, lines = verdict(done.stdout)
+    except subprocess.TimeoutExpired:
+        code, lines = 0, ["vulnerabilities: not asked, PyPI takes too long from here"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
