@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench soak fuzz docs lock clean
+.PHONY: help run demo test check bench soak fuzz docs pictures lock clean
 
 help: ## what each target does
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ docs: $(STAMP) ## the papers as a site, into build/docs
 	@$(BIN)/python -m app.core.setting_docs --page > docs/configuration.md
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/docs/index.html"
+
+pictures: $(STAMP) ## the papers' pictures of the panel, into docs/images
+	@PICTURES=keep $(BIN)/python -m pytest tests/test_panel/test_pictures.py -q
 
 soak: $(STAMP) ## 1,000 open streams for 20 minutes while things break; writes docs/benchmarks.md
 	@exec $(BIN)/python -m tests.soak --write $(ARGS)

@@ -31,9 +31,33 @@ def test_a_known_vulnerability_fails_the_check(packages: list[object], code: int
     assert lines[:-1] == (["b 1.9: PYSEC-2026-1, mended in 2.0", "b 1.9: PYSEC-2026-2, mended in no release"] * code)
 
 
-@pytest.mark.parametrize("told", ["", "ERROR: no network", "[]", '{"fixes": []}'])
-def test_a_machine_that_cannot_ask_goes_on(told: str) -> None:
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "Traceback …\nrequests.exceptions.ProxyError: HTTPSConnectionPool(host='pypi.org', port=443): Max retries",
+        "requests.exceptions.JSONDecodeError: Expecting value: line 1 column 1 (char 0)\n",
+        "Traceback …\npip_audit._service.interface.ServiceError",
+        "ERROR:pip_audit._cli:Tip: your network may be blocking this service. Try another service with `-s SERVICE`",
+    ],
+)
+def test_a_machine_that_cannot_ask_goes_on(complaint: str) -> None:
     """With a line that says so."""
-    code, (line,) = verdict(told)
+    code, (line,) = verdict("", complaint)
     assert code == 0
     assert "cannot be reached" in line
+
+
+@pytest.mark.parametrize("told", ["", "[]", '{"fixes": []}'])
+@pytest.mark.parametrize(
+    ("complaint", "last"),
+    [
+        ("", "says nothing"),
+        ("python: No module named pip_audit\n", "No module named pip_audit"),
+        ("ERROR:pip_audit._cli:requirement fastapi==1 does not contain a hash", "does not contain a hash"),
+    ],
+)
+def test_an_audit_that_is_broken_fails_the_check(told: str, complaint: str, last: str) -> None:
+    """Else nobody would hear that it asks no more."""
+    code, (line,) = verdict(told, complaint)
+    assert code == 1
+    assert last in line

@@ -8,6 +8,8 @@ from typing import Final
 _NANO: Final = 10**9
 _MINUS: Final = "\N{MINUS SIGN}"
 _STEPS: Final = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
+_TENFOLD: Final = 900
+"""From here on a change is told as a multiple."""
 _SPANS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -94,10 +96,12 @@ def iso_time(at_s: float) -> str:
 
 
 def change(now: float, before: float) -> str:
-    """`▲ 6.1%`, `▼ 12%`, or nothing where there is nothing to compare with."""
+    """`▲ 6.1%`, `▼ 12%`, forty times as `▲ 40x`, or nothing where there is nothing to compare with."""
     if not before:
         return ""
     percent = 100 * (now - before) / before
     if abs(percent) < 0.05:
         return "= 0%"
+    if percent >= _TENFOLD:
+        return f"▲ {now / before:,.0f}x"
     return f"{'▲' if percent > 0 else '▼'} {abs(percent):.{0 if abs(percent) >= 10 else 1}f}%"

@@ -90,7 +90,8 @@ def test_how_long_in_the_largest_unit(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "text"), [(106.1, 100, "▲ 6.1%"), (88, 100, "▼ 12%"), (100, 100, "= 0%"), (5, 0, "")]
+    ("now", "before", "text"),
+    [(106.1, 100, "▲ 6.1%"), (88, 100, "▼ 12%"), (100, 100, "= 0%"), (5, 0, ""), (45_600, 10, "▲ 4,560x")],
 )
 def test_changes_have_a_direction(now: float, before: float, text: str) -> None:
     """And nothing is said where there is nothing to compare with."""

@@ -15,6 +15,7 @@ from app.core.redis import RedisManager
 from app.core.security import openrouter_key_id
 from app.models.ledger import CostKind, Entry, TryMade
 from app.services.cells import deltas
+from app.services.spending import sums_of
 from tests.gateway_process import running_gateway
 from tests.redis_server import RedisServer
 from tests.simulator_thread import running_simulator
@@ -62,6 +63,8 @@ class BooksWorld(PanelWorld):
         async def write(redis: RedisManager) -> None:
             await put(redis, entries)
             await add_up(redis, deltas(entries))
+            sums = sums_of(entries)
+            await redis.pipeline([("INCRBY", redis.keys.books(*name), nano) for name, _, nano in sums])
 
         self.redis(write)
 

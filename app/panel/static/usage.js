@@ -66,8 +66,9 @@ function options(data) {
   const line = { stroke: colour("c-line"), width: 1 };
   const axis = { stroke: colour("soft"), grid: line, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   return {
-    width: place.clientWidth,
+    width: place.clientWidth - 16 /* .uplot's padding */,
     height,
+    padding: [null, 24, null, null],
     tzDate: (seconds) => (zone ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
     scales: { x: { range: () => [data.starts[0], bars ? data.until : data.starts.at(-1)] }, y: { range: (_, low, high) => [0, (high || 1) * 1.05] } },
     series: [
@@ -91,7 +92,7 @@ function draw(data) {
     plot = new uPlot(options(data), [data.starts, ...(data.kind === "bars" ? stacked(data.series) : data.series.map((one) => one.values))], place);
   };
   redraw();
-  addEventListener("resize", () => plot.setSize({ width: place.clientWidth, height }));
+  addEventListener("resize", () => plot.setSize({ width: place.clientWidth - 16, height }));
   // Colours are painted: another theme is another picture.
   new MutationObserver(redraw).observe(root, { attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
