@@ -41,9 +41,10 @@ bench: $(STAMP) ## speed and cost against nginx in the same run; writes bench/re
 	@exec $(BIN)/python -m bench $(ARGS)
 
 docs: $(STAMP) ## the papers as a site, into build/docs
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'mkdocs-material>=9.7'
+	@test -x build/site-builder/bin/mkdocs || { $(PYTHON) -m venv build/site-builder && build/site-builder/bin/python -m pip \
+		install --quiet --disable-pip-version-check 'mkdocs-material>=9.7,<10' 'mkdocs<2'; }
 	@$(BIN)/python -m app.core.setting_docs --page > docs/configuration.md
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 build/site-builder/bin/mkdocs build --strict --quiet
 	@echo "build/docs/index.html"
 
 pictures: $(STAMP) ## the papers' pictures of the panel, into docs/images

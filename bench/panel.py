@@ -1,6 +1,7 @@
-"""How long the panel's first page takes in a full house: 1,000 OpenRouter keys, 100,000 client keys, a month of calls.
+"""How long the panel's first page and sums of usage take in a full house: 1,000 OpenRouter keys, 100,000 client keys,
+ten million calls in a month.
 
-It is asked for as a browser would, signed in, again and again; the newest sums are added up each time.
+They are asked for as a browser would, signed in, again and again; the newest sums are added up each time.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ NAME = "gateway-full"
 KEYS, CLIENTS, DAYS = 1_000, 100_000, 30
 PASSWORD = "bench-panel-password-4471"
 CALLS_AN_HOUR = 120
+ALIKE = 116
+"""Each call stands for so many of its kind: the sums do not get more by it, only larger."""
 _HOUR_S = 3600
 _AT_ONCE = 200
 _QUICK_MS = 500
 PATIENCE_S = 180
 AIM = Aim(50.0, at_most=True, text="<= 50 ms")
+SUMS_AIM = Aim(100.0, at_most=True, text="<= 100 ms")
 PERIODS = ("24h", "30d")
+SUMS = ("client", "model", "client,model")
 MODELS = [f"{maker}/model-{number}" for maker in ("openai", "anthropic", "google", "mistral") for number in range(10)]
 
 
@@ -77,7 +82,7 @@ async def fill(data_dir: Path) -> None:
         for batch in calls(SystemClock().wall_s(), keys, clients):
             for parts, ttl_s, fields in deltas(batch):
                 name = redis.keys.books(*parts)
-                commands += [("HINCRBY", name, field, number) for field, number in fields.items()]
+                commands += [("HINCRBY", name, field, number * ALIKE) for field, number in fields.items()]
                 commands.append(("EXPIRE", name, ttl_s))
             if len(commands) > _AT_ONCE:
                 await redis.pipeline(commands)
@@ -108,18 +113,27 @@ def sign_in(port: int) -> str:
 
 
 def page_ms(port: int, cookie: str, period: str) -> float:
+    return _asked_ms(port, cookie, f"/admin?period={period}", b"</html>")
+
+
+def sums_ms(port: int, cookie: str, by: str) -> float:
+    """Of thirty days, told apart by something, beside the thirty days before."""
+    return _asked_ms(port, cookie, f"/admin/api/usage?period=30d&by={by}&compare=true&top=50", b"}")
+
+
+def _asked_ms(port: int, cookie: str, path: str, last: bytes) -> float:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.connect()
         begun = time.perf_counter()
-        connection.request("GET", f"/admin?period={period}", headers={"cookie": cookie})
+        connection.request("GET", path, headers={"cookie": cookie})
         answer = connection.getresponse()
         body = answer.read()
         took_ms = (time.perf_counter() - begun) * 1000
     finally:
         connection.close()
-    if answer.status != http.client.OK or b"</html>" not in body:
-        raise BenchError(f"the overview answered {answer.status}")
+    if answer.status != http.client.OK or last not in body:
+        raise BenchError(f"{path} answered {answer.status}")
     return took_ms
 
 
@@ -154,6 +168,11 @@ def compare(rig: Rig, upstream: Contestant, figures: Figures, pages: int) -> Non
             time.sleep(0.25)
         told = figures.of("page", f"{NAME}-{period}")
         say(f"the overview of {period}: {sorted(told)[len(told) // 2]:.0f} ms")
+    for by in SUMS:
+        asked = dataclasses.replace(running, name=f"{NAME}-{by}")
+        for _ in range(pages):
+            figures.add("sums", asked, sums_ms(running.port, cookie, by))
+            time.sleep(0.1)
 
 
 def rows(figures: Figures) -> list[Row]:
@@ -162,4 +181,9 @@ def rows(figures: Figures) -> list[Row]:
         what = f"ms of the overview of {period}, {KEYS:,} and {CLIENTS:,} keys, {DAYS} days"
         told = figures.of("page", f"{NAME}-{period}")
         found.append(report.absolute(what, [], told, AIM, "ms", 1) if told else report.missing(what, AIM))
+    millions = DAYS * 24 * CALLS_AN_HOUR * ALIKE / 1e6
+    for by in SUMS:
+        what = f"ms of the usage of 30 days by {by.replace(',', ' and ')}, {millions:.0f} million calls"
+        told = figures.of("sums", f"{NAME}-{by}")
+        found.append(report.absolute(what, [], told, SUMS_AIM, "ms", 1) if told else report.missing(what, SUMS_AIM))
     return found

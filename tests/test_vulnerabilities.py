@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from tests.vulnerabilities import verdict
+from tests.vulnerabilities import LOCKS, ROOT, verdict
 
 FAULT = {"id": "PYSEC-2026-1", "fix_versions": ["2.0"], "aliases": [], "description": ""}
 SOUND = {"name": "a", "version": "1", "vulns": []}
@@ -61,3 +62,13 @@ def test_an_audit_that_is_broken_fails_the_check(told: str, complaint: str, last
     code, (line,) = verdict(told, complaint)
     assert code == 1
     assert last in line
+
+
+def test_every_lock_is_asked_about() -> None:
+    """What the image installs is locked at the versions that are audited."""
+    runtime, audited = (
+        set(re.findall(r"^[\w.-]+==[^\s;\\]+", "\n".join((ROOT / name).read_text() for name in names), re.MULTILINE))
+        for names in (["requirements-runtime.lock"], LOCKS)
+    )
+    assert len(runtime) > 20
+    assert runtime <= audited

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[1]
 _PATIENCE_S: Final = 90
+LOCKS: Final = ("requirements.lock", "deploy/image/tools.lock")
+"""All that is installed anywhere: requirements-runtime.lock holds nothing besides."""
 _ASK: Final = (
-    sys.executable, "-m", "pip_audit", "--requirement", "requirements.lock", "--require-hashes", "--disable-pip",
-    "--format", "json", "--progress-spinner", "off", "--timeout", "8",
+    sys.executable, "-m", "pip_audit", *(word for lock in LOCKS for word in ("--requirement", lock)),
+    "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off", "--timeout", "8",
 )  # fmt: skip
 _NETWORK: Final = ("requests.exceptions.", "urllib3.exceptions.", "interface.ServiceError", "network may be blocking")
 """One of these stands in pip-audit's last line where PyPI could not be asked."""

@@ -31,6 +31,8 @@ MOST_OF_A_SESSION: Final = 12
 _LOOK_EVERY_S: Final = 1.0
 _POOL_EVERY_S: Final = 2.0
 _FIGURES_EVERY_S: Final = 5.0
+_TELLINGS: Final = 2
+"""A page that was just replacing its parts has not heard the first one, and nothing else may ever come."""
 _PROVE_EVERY_S: Final = 5.0
 """How often a stream asks whether its session still counts; it says something each time, so that who is gone is
 noticed.
@@ -128,10 +130,10 @@ class News:
         if newest != seen.newest:
             if seen.newest:
                 self._tell("request", {"newest": newest})
-                seen.figures_due = True
+                seen.figures_due = _TELLINGS
             seen.newest = newest
         if seen.figures_due and now_s - seen.figures_s >= _FIGURES_EVERY_S:
-            seen.figures_due, seen.figures_s = False, now_s
+            seen.figures_due, seen.figures_s = seen.figures_due - 1, now_s
             self._tell("figures", {})
         if now_s - seen.pool_s >= _POOL_EVERY_S:
             seen.pool_s = now_s
@@ -160,7 +162,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.newest = ""
-        self.figures_due = False
+        self.figures_due = 0
         self.figures_s = self.pool_s = float("-inf")
         self.states: dict[str, int] = {}
 

@@ -12,11 +12,14 @@ from tests.test_core.conftest import redis_server
 
 __all__ = ["manager", "redis_server"]
 
+PATIENCE_S = 1.5
+"""A busy machine is no outage."""
+
 
 @contextlib.asynccontextmanager
 async def manager(server: RedisServer) -> AsyncIterator[RedisManager]:
     """A manager connected to the server, for as long as the block runs."""
-    redis = RedisManager(RedisOptions(url=server.url), SystemClock())
+    redis = RedisManager(RedisOptions(url=server.url, timeout_s=PATIENCE_S), SystemClock())
     await redis.connect()
     try:
         yield redis
