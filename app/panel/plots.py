@@ -37,7 +37,7 @@ def ceiling(most: float) -> float:
     if most <= 0:
         return 1
     size: float = 10 ** int(log10(most)) if most >= 1 else 10.0 ** -ceil(-log10(most))
-    return next(size * step for step in (1, 2, 4, 8, 10, 20) if size * step >= most * 0.9999)
+    return next(size * step for step in (1, 2, 3, 4, 5, 6, 8, 10, 20) if size * step >= most * 0.9999)
 
 
 # ---- minutes of a key

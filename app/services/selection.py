@@ -210,4 +210,4 @@ def shared_limits(accounts: Iterable[str]) -> str:
         return ""
     if distinct == 1:
         return f"{len(known)} keys, 1 account: no extra rate limit"
-    return f"{len(known)} keys, {distinct} accounts: no more rate limits than accounts"
+    return f"{len(known)} keys, {distinct} accounts: keys of one account share its rate limits"

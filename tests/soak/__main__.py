@@ -263,9 +263,11 @@ def _run(asked: argparse.Namespace, folder: Path, origin: str, redis: RedisServe
         crowd, samples = soak(house, keys, asked.streams, asked.minutes * 60)
         say(", ".join(f"{name}: {count:,}" for name, count in sorted(crowd.tally.items())))
         found = reckon(house, crowd, before, folder, keys, min(3.0, asked.answer_s / 4))
-        return [judge_memory(samples), *found] if asked.minutes >= LEAST_FOR_MEMORY_MIN else found
-    finally:
-        gateway.stop()
+    except BaseException:
+        gateway.kill()  # an end in order would hide what went wrong
+        raise
+    gateway.stop()
+    return [judge_memory(samples), *found] if asked.minutes >= LEAST_FOR_MEMORY_MIN else found
 
 
 if __name__ == "__main__":

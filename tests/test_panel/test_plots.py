@@ -33,9 +33,9 @@ def test_calls_have_a_tone(outcomes: tuple[int, int, int], tone: str) -> None:
 
 @given(st.floats(min_value=1e-6, max_value=1e12))
 def test_an_axis_ends_at_a_round_number_above_everything(most: float) -> None:
-    """Nothing sticks out, and at least a quarter of the ground is used."""
+    """Nothing sticks out, and at least half of the ground is used."""
     top = plots.ceiling(most)
-    assert most * 0.9999 <= top <= most * 4.01
+    assert most * 0.9999 <= top <= most * 2.01
 
 
 def test_an_axis_of_nothing_has_a_height() -> None:

@@ -155,7 +155,7 @@ def test_a_group_knows_accounts_and_ids() -> None:
         (["", ""], ""),
         (["a"] * 8, "8 keys, 1 account: no extra rate limit"),
         (["a", "a", ""], "2 keys, 1 account: no extra rate limit"),
-        (["a", "a", "b"], "3 keys, 2 accounts: no more rate limits than accounts"),
+        (["a", "a", "b"], "3 keys, 2 accounts: keys of one account share its rate limits"),
     ],
 )
 def test_shared_limits_are_told(accounts: list[str], sentence: str) -> None:
