@@ -71,6 +71,7 @@ def at(path: str) -> Callable[[str], bool]:
 async def sign_in(page: Page, path: str = "/admin/account") -> None:
     """By the keyboard alone: the first field has the focus."""
     await page.goto(path)
+    await page.wait_for_function("document.activeElement.name === 'username'")
     await page.keyboard.type("admin")
     await page.keyboard.press("Tab")
     await page.keyboard.type(PASSWORD)
