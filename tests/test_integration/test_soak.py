@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak.__main__ import main
+from simulator.faults import FAULTS
+from tests.soak.__main__ import TIRED, main
+from tests.soak.crowd import FAULTS as MET
 from tests.soak.verdict import Sample, compare_books, judge_descriptors, judge_memory, leaks
 
 
@@ -15,6 +17,11 @@ def test_a_short_soak_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert code == 0, told
     assert "All as it must be." in told
+
+
+def test_every_fault_of_a_soak_is_known() -> None:
+    """A name that the simulator does not know would end a long soak in its middle."""
+    assert {*TIRED, *(name.removeprefix("sim/") for name in MET)} <= FAULTS.keys()
 
 
 def entry(number: int, cost: str = "0.5", kind: str = "reported") -> dict[str, str]:
