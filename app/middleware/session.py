@@ -19,7 +19,7 @@ from app.services.access import PanelAccess
 from app.services.sessions import Live
 
 _PLACES: Final = ("/admin", "/login", "/logout", *EARLIER)
-_STAY: Final = (b"strict-transport-security", b"max-age=31536000")
+_STAY: Final = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
 class Session:

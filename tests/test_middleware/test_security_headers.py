@@ -13,6 +13,7 @@ async def test_an_answer_gets_them_all() -> None:
     assert answer.get(b"referrer-policy") == b"no-referrer"
     assert answer.get(b"x-frame-options") == b"DENY"
     assert answer.get(b"content-security-policy") == b"default-src 'none'; frame-ancestors 'none'"
+    assert answer.get(b"cross-origin-resource-policy") == b"same-origin"
     assert answer.get(b"cache-control") == b"no-store"
     assert answer.body == b"abc"
 

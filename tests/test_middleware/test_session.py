@@ -88,7 +88,7 @@ async def test_tls_is_made_to_stay(redis_server: RedisServer, tmp_path: Path) ->
     """A browser that was here over TLS comes back over TLS; without TLS nothing of that is said."""
     name = b"strict-transport-security"
     async with layer(redis_server, tmp_path, public_url="https://gw.local") as (_, session, _plane):
-        assert (await call(session, asked("/login"))).get(name) == b"max-age=31536000"
+        assert (await call(session, asked("/login"))).get(name) == b"max-age=63072000; includeSubDomains"
     async with layer(redis_server, tmp_path) as (_, session, _plane):
         assert (await call(session, asked("/login"))).get(name) is None
 

@@ -61,7 +61,8 @@ async def test_over_tls_cookies_are_bound_and_secure(redis_server: RedisServer, 
         cookies = (await post(client)).headers.get_list("set-cookie")
 
         assert all(cookie.startswith("__Host-") and cookie.endswith("; Secure") for cookie in cookies)
-        assert (await client.get("/admin/account")).headers["strict-transport-security"] == "max-age=31536000"
+        stay = (await client.get("/admin/account")).headers["strict-transport-security"]
+        assert stay == "max-age=63072000; includeSubDomains"
 
 
 @pytest.mark.parametrize(
