@@ -31,12 +31,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=9090, help="port; 0 picks a free one")
     parser.add_argument("--seed-keys", action="store_true", help="start with three keys of two accounts")
     parser.add_argument("--seed-management", action="store_true", help="start with a management key as well")
-    parser.add_argument("--keys-file", type=Path, help="start with the keys in this file, one a line")
+    parser.add_argument(
+        "--keys-file", type=Path, help="start with these keys: in each line one, and perhaps its account"
+    )
     parser.add_argument("--print-keys", action="store_true", help="print the keys, one a line, before anything else")
     parser.add_argument("--first-token-ms", type=float, default=defaults.first_token_ms)
     parser.add_argument("--tokens-per-s", type=float, default=defaults.tokens_per_s, help="0: as fast as possible")
     parser.add_argument("--heartbeat-ms", type=float, default=defaults.heartbeat_ms)
     parser.add_argument("--answer-tokens", type=int, default=defaults.answer_tokens)
+    parser.add_argument("--bill-rows", type=int, default=defaults.bill_rows, help="generations that are remembered")
     return parser.parse_args()
 
 
@@ -48,8 +51,9 @@ def _seed(simulator: Simulator, arguments: argparse.Namespace) -> list[str]:
         secret, account, name = MANAGEMENT_SEED
         keys.append(simulator.add_key(secret, account=account, name=name, management=True))
     if arguments.keys_file is not None:
-        lines = arguments.keys_file.read_text(encoding="utf-8").split()
-        keys += [simulator.add_key(line) for line in lines]
+        for line in filter(None, arguments.keys_file.read_text(encoding="utf-8").splitlines()):
+            secret, _, account = line.strip().partition(" ")
+            keys.append(simulator.add_key(secret, account=account or "user_sim1"))
     return keys
 
 
@@ -59,6 +63,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         tokens_per_s=arguments.tokens_per_s,
         heartbeat_ms=arguments.heartbeat_ms,
         answer_tokens=arguments.answer_tokens,
+        bill_rows=arguments.bill_rows,
     )
     simulator = Simulator(settings)
     keys = _seed(simulator, arguments)

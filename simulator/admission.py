@@ -145,7 +145,7 @@ def _open(call: Call, order: Order, model: Model, weight: int) -> Generation:
         referer=request.header("http-referer"),
         session_id=request.header("x-session-id"),
     )
-    return call.world.ledger.open(generation)
+    return call.world.ledger.open(generation, call.world.settings.bill_rows)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 from simulator.accounts import Key
 from simulator.catalogue import Model, cost_nano
 
-_REMEMBERED = 50_000  # rows; the oldest go first
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -71,13 +70,14 @@ class Generation:
 
 @dataclass(slots=True)
 class Ledger:
-    """All generations since the start or the last reset."""
+    """Generations since the start or the last reset."""
 
     generations: dict[str, Generation] = field(default_factory=dict)
 
-    def open(self, generation: Generation) -> Generation:
+    def open(self, generation: Generation, most: int) -> Generation:
+        """Keeps so many at most: the oldest go first."""
         self.generations[generation.id] = generation
-        if len(self.generations) > _REMEMBERED:
+        if len(self.generations) > most:
             self.generations.pop(next(iter(self.generations)))
         generation.key.account.in_flight_nano += generation.reserve_nano
         return generation

@@ -21,6 +21,7 @@ class SimSettings(msgspec.Struct, forbid_unknown_fields=True):
     messages_done: bool = False  # "data: [DONE]" after message_stop (seen in fixtures, absent from Anthropic's)
     responses_errors: str = "spec"  # "spec": integer codes as in the OpenAPI file; "docs": string codes as in the prose
     free_per_minute: int = 20
+    bill_rows: int = 50_000  # how many generations are remembered
     clock_offset_s: float = 0  # turns the simulator's clock: tomorrow's quotas today
 
     @classmethod

@@ -117,9 +117,9 @@ class House:
 def running_upstream(folder: Path, answer_s: float) -> Iterator[str]:
     """The simulator as a process; its address. An answer takes so many seconds."""
     keys = folder / "keys"
-    keys.write_text("\n".join(POOL))
+    keys.write_text("".join(f"{key} user_soak{number}\n" for number, key in enumerate(POOL)))
     port = free_port()
-    words = ["--port", str(port), "--keys-file", str(keys), "--first-token-ms", "100"]
+    words = ["--port", str(port), "--keys-file", str(keys), "--first-token-ms", "100", "--bill-rows", "10000000"]
     words += ["--tokens-per-s", str(TOKENS_PER_S), "--answer-tokens", str(max(2, int(answer_s * TOKENS_PER_S)))]
     process = subprocess.Popen(
         [sys.executable, "-m", "simulator", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
