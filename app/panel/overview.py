@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -20,8 +21,9 @@ from app.panel.openrouter_rows import KeyRow, rows
 from app.panel.openrouter_traffic import traffic, troubles_of
 from app.panel.plots import moments
 from app.panel.render import go, page
+from app.panel.usage_view import query_of, wanted_of
 from app.services.alert_rules import place_of
-from app.services.cells import Step, bucket_of, short_key, starts_at
+from app.services.cells import Step, short_key
 from app.services.insight_plan import Answer, Dimension, Order, Query, Row
 from app.services.key_picture import KeyPicture, Standing, key_pictures
 from app.services.ledger_filter import Filter
@@ -29,7 +31,7 @@ from app.services.strips import Strips
 
 router: Final = APIRouter()
 
-PERIODS: Final = {"1h": (Step.MINUTE, 60), "24h": (Step.HOUR, 24), "7d": (Step.HOUR, 168), "30d": (Step.DAY, 30)}
+PERIODS: Final = ("1h", "24h", "7d", "30d")
 _USUAL: Final = "24h"
 _STALE_S: Final = 2.0
 _MOST_KEYS: Final = 20
@@ -51,7 +53,7 @@ async def show(request: Request, ctx: Context) -> Response:
     period = period if period in PERIODS else _USUAL
     alone = request.headers.get("hx-request-type") == "partial"
     part = request.query_params.get("part", "") if alone else ""
-    values: dict[str, Any] = {"period": period, "periods": list(PERIODS)}
+    values: dict[str, Any] = {"period": period, "periods": PERIODS}
     if part == "figures":
         # Asked for because calls came: they must be in it, for nobody says it twice.
         values |= await _figures(ctx, period, 0.0)
@@ -159,17 +161,14 @@ def tops(found: Iterable[Row], names: dict[str, str], path: str, other: str) -> 
 
 
 async def _figures(ctx: PanelContext, period: str, stale_s: float = _STALE_S) -> dict[str, Any]:
-    step, count = PERIODS[period]
     now_s = ctx.clock.wall_s()
-    last = bucket_of(step, now_s)
-    since_s, until_s = starts_at(step, last - count + 1), starts_at(step, last + 1)
-    asked = Query(since_s=since_s, until_s=until_s, step=step, compare=True, spans=True)
-    told = await ctx.insight.answer(asked, stale_s=stale_s)
+    # As the usage page asks, which the plots lead to: both tell the same.
+    wanted = wanted_of({"period": period}, now_s)
+    told = await ctx.insight.answer(query_of(wanted, compare=True), stale_s=stale_s)
     order = Order.COST if told.total.cost_nano else Order.REQUESTS
 
     def ranked(dimension: Dimension) -> Query:
-        coarse = Step.DAY if period == "30d" else step
-        return Query(since_s=since_s, until_s=until_s, step=coarse, by=(dimension,), top=_MOST_TOP, order=order)
+        return msgspec.structs.replace(query_of(wanted, (dimension,), top=_MOST_TOP), order=order)
 
     models, clients = (
         await asyncio.gather(

@@ -8,6 +8,7 @@ from html import unescape
 
 import pytest
 
+from app.panel.overview import PERIODS
 from app.panel.usage_view import METRICS
 from tests.gateway_process import wait_until
 from tests.test_panel.conftest import OpenPage, PanelWorld
@@ -46,6 +47,16 @@ def test_figures_sum_up_the_period(books_world: BooksWorld) -> None:
     assert "Errors 2 3.0% of all" in read
     assert RARE not in read
     assert RARE in words(books_world.get(f"{PATH}?period=30d"))
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_the_overview_tells_the_same(books_world: BooksWorld, period: str) -> None:
+    """The same calls stand in its period, to the oldest."""
+    shown = re.search(r"Requests ([\d,]+)", words(books_world.get(f"{PATH}?period={period}")))
+    first = re.search(r"Requests ([\d,]+)", words(books_world.get(f"/admin?period={period}")))
+    assert shown is not None
+    assert first is not None
+    assert first[1] == shown[1] != "0"
 
 
 def test_a_row_filters_everything_and_its_pill_removes_it(books_world: BooksWorld) -> None:
