@@ -11,8 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
+from app.models.limits import Limit
+from app.panel.figures import usd
 from app.panel.plots import level
 from app.services.audit_chain import Deed
+from app.services.limit_words import words_of
 
 _BY: Final = re.compile(r"(?P<name>.*) \((?P<how>[^()]*)\)", re.DOTALL)
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -30,6 +33,10 @@ _WHOLE: Final = {
     "gateway": "/admin/settings",
 }
 _MOST_LINES: Final = 400
+_INSTANTS: Final = ("_at", "_s", "until")
+# Seconds that are an instant, not a span: from 2001 on, and before the year 5138.
+_EARLIEST_S: Final = 10**9
+_LATEST_S: Final = 10**11
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def changes(deed: Deed) -> list[Change]:
     before, after = _object(deed.before), _object(deed.after)
     if before is None or after is None:
         return [Change("", deed.before, deed.after)] if deed.before or deed.after else []
-    old, new = dict(_fields("", before)), dict(_fields("", after))
+    old, new = (dict(_fields("", record, deed.at)) for record in (before, after))
     return [
         Change(name, old.get(name, ""), new.get(name, ""))
         for name in dict.fromkeys((*old, *new))
@@ -87,12 +94,12 @@ def changes(deed: Deed) -> list[Change]:
     ]
 
 
-def _fields(path: str, value: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _fields(path: str, value: Mapping[str, Any], at_s: float) -> Iterable[tuple[str, str]]:
     for name, found in value.items():
         if isinstance(found, dict) and found:
-            yield from _fields(f"{path}{name}.", found)
+            yield from _fields(f"{path}{name}.", found, at_s)
         else:
-            yield f"{path}{name}", _text(found)
+            yield f"{path}{name}", _text(name, found, at_s)
 
 
 def diff(deed: Deed) -> list[DiffLine]:
@@ -120,10 +127,34 @@ def _object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any, at_s: float) -> str:
+    """As people read it: money and instants go by their field's name, limits by the words that they are set with."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(name, value)
+    if name == "limits" and (limits := _limits(value)) is not None:
+        return ", ".join(words_of(limit, at_s) for limit in limits)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return msgspec.json.encode(value).decode()
+
+
+def _number(name: str, value: float) -> str:
+    if name.endswith("_nano") and isinstance(value, int):
+        return usd(value, exact=True)
+    if name.endswith(_INSTANTS) and _EARLIEST_S < value < _LATEST_S:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return msgspec.json.encode(value).decode()
+
+
+def _limits(value: Any) -> tuple[Limit, ...] | None:
+    try:
+        return msgspec.convert(value, tuple[Limit, ...])
+    except msgspec.ValidationError:
+        return None
 
 
 def strip(days: Sequence[tuple[float, int]]) -> list[DayCell]:
