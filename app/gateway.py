@@ -61,7 +61,7 @@ from app.transport import Origin, Timeouts, Upstream, tls_context
 
 log = logging.getLogger(__name__)
 
-_GC_THRESHOLDS: Final = (20_000, 20, 50)
+_GC_THRESHOLDS: Final = (20_000, 10, 10)
 
 
 class Gateway:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from app.models.keys import ClientKey, KeyState
 from app.panel.clients_rows import PATH, ClientRow, Listing, Tab, Wanted, fitting, listing, tab_of, tightest, wanted_of
 from app.panel.context import Context, PanelContext, SignedIn
+from app.panel.entry import Access, ask_again
 from app.panel.openrouter_deeds import back_of
 from app.panel.openrouter_forms import read_form
 from app.panel.render import go, page, say
@@ -98,8 +99,10 @@ def record_of(ctx: PanelContext, client_id: str) -> ClientKey:
 
 
 @router.get(f"{PATH}/export")
-async def export(request: Request, ctx: Context) -> Response:
+async def export(request: Request, ctx: Context, access: Access) -> Response:
     """All rows of the list as it is filtered, the newest first. Never a secret."""
+    if (again := ask_again(request, access)) is not None:
+        return again
     wanted = wanted_of(request.query_params)
     used = await ctx.last_use.everyone()
     now_s = ctx.clock.wall_s()

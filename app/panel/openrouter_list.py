@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from app.models.keys import OpenRouterKey
 from app.panel.context import Context, PanelContext
+from app.panel.entry import Access, ask_again
 from app.panel.openrouter_forms import NEW_FIELDS
 from app.panel.openrouter_rows import PATH, KeyRow, Tab, listing, rows, wanted_of
 from app.panel.openrouter_traffic import with_traffic
@@ -79,8 +80,10 @@ async def show(request: Request, ctx: Context) -> Response:
 
 
 @router.get(f"{PATH}/export")
-async def export(request: Request, ctx: Context) -> Response:
+async def export(request: Request, ctx: Context, access: Access) -> Response:
     """All rows of the list as it is filtered and sorted, on all its pages. Never a secret."""
+    if (again := ask_again(request, access)) is not None:
+        return again
     found = listing(all_rows(ctx), wanted_of(request.query_params)).found
     return Response(
         csv_of(found),

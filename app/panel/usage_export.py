@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.panel.context import Context
+from app.panel.entry import Access, ask_again
 from app.panel.usage import ask, names_of
 from app.panel.usage_view import PATH, query_of, wanted_of
 from app.services.export import figures_view, instant, usage_csv
@@ -21,7 +22,10 @@ _PIECE: Final = 64 * 1024
 
 
 @router.get(f"{PATH}/export")
-async def export(request: Request, ctx: Context) -> Response:
+async def export(request: Request, ctx: Context, access: Access) -> Response:
+    """Every row of the breakdown as it is filtered."""
+    if (again := ask_again(request, access)) is not None:
+        return again
     wanted = wanted_of(request.query_params, ctx.clock.wall_s())
     answer = await ask(ctx, query_of(wanted, wanted.by, top=_MOST_ROWS))
     names = names_of(ctx, wanted, [answer])

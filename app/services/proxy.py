@@ -114,6 +114,8 @@ class Proxy:
             call.outcome = Outcome.REFUSED if error.fault is Fault.CLIENT else Outcome.FAILED
             if call.trace:
                 error.headers = (*error.headers, (b"x-gateway-trace", call.trace))
+            # It was perhaps made by a try that these frames still hold: with them it would be a cycle.
+            error.__traceback__ = None
             raise
         except (asyncio.CancelledError, CallerGoneError):
             if not caller.gone:

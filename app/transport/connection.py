@@ -23,8 +23,14 @@ MAX_OVERHEAD: Final = 64 * 1024
 """Chunk sizes, extensions and trailers that may come without one byte of body."""
 FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
-# A fresh exception per raise: one kept and raised again would tie the frames it passed into a cycle.
+# A fresh exception per raise: one kept and raised again would tie the frames it passed into a cycle. Nor is it ever a
+# bound method of the connection that keeps it: whatever ends must go without the collector, which comes seldom.
 Failure = Callable[[], TransportError]
+
+
+def _closed_early() -> TransportError:
+    """Stands for an end that only the connection can tell about: see `Connection._error`."""
+    return ClosedEarly(reused=False, started=False)
 
 
 class Refused(Exception):  # noqa: N818 - leaves the parser's callbacks and never this module
@@ -182,10 +188,9 @@ class Connection(asyncio.Protocol):
             self.deadline = self.nudge_at = inf
 
     def _error(self) -> TransportError:
-        return self.failure() if self.failure is not None else self._closed_early()
-
-    def _closed_early(self) -> ClosedEarly:
-        return ClosedEarly(reused=self.reused, started=self.started)
+        if self.failure is None or self.failure is _closed_early:
+            return ClosedEarly(reused=self.reused, started=self.started)
+        return self.failure()
 
     # ---- what the pool calls
 
@@ -224,7 +229,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def abort(self) -> None:
-        self.fail(self._closed_early)
+        self.fail(_closed_early)
 
     def fail(self, failure: Failure) -> None:
         """Ends the connection at once. The first reason given is the one that counts."""
@@ -293,11 +298,11 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         if self._until_close and self.failure is None:
             self.complete = True
-        self._ended(self._closed_early)
+        self._ended(_closed_early)
 
     def connection_lost(self, exc: Exception | None) -> None:
         # Without an EOF before it this is a cut: over TLS, uvloop gives one only for close_notify.
-        self._ended(self._closed_early)
+        self._ended(_closed_early)
         del self._parser  # it holds our callbacks: a cycle
 
     def _ended(self, failure: Failure) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import random
@@ -14,6 +15,7 @@ import pytest
 import uvloop
 
 from app.transport import ClosedEarly, ConnectError, Origin, Timeout, TransportError, Upstream
+from app.transport.connection import Connection
 from tests.test_transport.conftest import (
     OK,
     QUICK,
@@ -378,3 +380,40 @@ async def same_number_open(server: RawServer, upstream: Upstream) -> None:
     async with asyncio.timeout(5):
         while len(server.open) != len(upstream._idle):
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("end", ["read", "left", "cut"])
+async def test_what_has_ended_goes_without_the_collector(end: str) -> None:
+    """It comes seldom: whatever forms a cycle would stay for long, with all that it holds."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n") if end == "read" else OK[:-1])
+        await writer.drain()
+        if end == "left":
+            await reader.read()
+        writer.close()
+
+    def held() -> int:
+        return sum(isinstance(one, Connection) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with talking_to(script) as (upstream, _):
+            before = held()
+            for _ in range(5):
+                answer = await upstream.send(b"GET", b"/", [], b"")
+                if end == "left":
+                    await answer.chunk()
+                    answer.close()
+                else:
+                    with contextlib.suppress(ClosedEarly):
+                        await read_all(answer)
+                del answer
+            await settled(upstream, "0 idle, 0 active, 0 waiting>")
+            async with asyncio.timeout(5):
+                while held() > before:
+                    await asyncio.sleep(0.005)
+    finally:
+        gc.enable()

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
+from app.panel.api.callers import PROVED
 from app.panel.api.conventions import ApiProblem, Strict
 from app.panel.context import Context
 from app.panel.problems import Problem
@@ -105,7 +106,7 @@ async def list_lines(
     return LogPageOut(data=[_shown(line) for line in found.lines], next=found.older)
 
 
-@router.get("/export")
+@router.get("/export", dependencies=[PROVED])
 async def export_lines(
     ctx: Context,
     wanted: Wanted,

@@ -19,7 +19,7 @@ __all__ = ["redis_server"]
 PEOPLE = "/admin/api/people"
 DELICATE = {
     "DELETE /admin/api/people/{person_id}", "DELETE /admin/api/people/{person_id}/factors",
-    "GET /admin/api/requests/export", "PATCH /admin/api/people/{person_id}",
+    "GET /admin/api/logs/export", "GET /admin/api/requests/export", "PATCH /admin/api/people/{person_id}",
     "POST /admin/api/openrouter-keys/{key_id}/replace", "POST /admin/api/people",
     "POST /admin/api/people/{person_id}/password", "POST /admin/api/requests/{request_id}/body",
     "POST /admin/api/sessions/end-everybody", "POST /admin/api/settings/reset", "POST /admin/api/tokens",
