@@ -31,6 +31,7 @@ CPU = Aim(4.0, at_most=True, text="<= 4 x nginx")
 CPU_CHUNK = Aim(2.0, at_most=True, text="<= 2 x nginx")
 LATENCY = Aim(0.35, at_most=True, text="<= 0.35 ms")
 MEMORY = Aim(60.0, at_most=True, text="<= 60 MB")
+KNEE = Aim(-10.0, at_most=False, text="<= 10 % fewer")
 CROWDED = Aim(5.0, at_most=True, text="<= 5 % more")
 FEWER = Aim(-5.0, at_most=False, text="<= 5 % fewer")
 
@@ -95,6 +96,7 @@ def run(rig: Rig, plan: Plan, options: argparse.Namespace) -> Figures:
         # The two gateways swap places from round to round, so that neither always follows nginx.
         order = proxies if turn % 2 == 0 else [nginx, *reversed(proxies[1:])]
         told = [measure.requests(plan, contestant, rig.folder, figures) for contestant in order]
+        told.append(measure.crush(plan, gateway, rig.folder, figures))
         say(f"requests {turn + 1}/{plan.rounds}: {'; '.join(told)}")
     for turn in range(plan.stream_rounds):
         told = [measure.stream(plan, contestant, figures) for contestant in (nginx, gateway)]
@@ -115,6 +117,9 @@ def rows(figures: Figures) -> list[Row]:
     table = [
         report.compared("requests/s, 64 connections", of("requests", "nginx"), of("requests", "gateway"), PER_S),
         report.compared("CPU us per request", of("cpu", "nginx"), of("cpu", "gateway"), CPU),
+        report.changed(
+            "requests/s, 640 connections against 64", of("requests", "gateway"), of("crush", "gateway"), [], KNEE
+        ),
         report.compared("CPU us per stream chunk", of("chunk", "nginx"), of("chunk", "gateway"), CPU_CHUNK, 1),
         report.absolute(
             "added ms at one connection, p50",

@@ -63,12 +63,12 @@ def wrk_script(to: Contestant, conversations: int) -> str:
     return "\n".join(lines)
 
 
-def wrk(to: Contestant, seconds: float, folder: Path, conversations: int = 1) -> WrkRun:
-    """64 connections, one thread, as fast as it goes."""
+def wrk(to: Contestant, seconds: float, folder: Path, conversations: int = 1, connections: int = CONNECTIONS) -> WrkRun:
+    """One thread, as fast as it goes."""
     script = folder / f"{to.name}.lua"
     script.write_text(wrk_script(to, conversations))
     script.chmod(0o600)
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(script)]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(script)]
     done = subprocess.run(
         [*command, f"http://127.0.0.1:{to.port}{to.path}"],
         capture_output=True,

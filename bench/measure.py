@@ -69,6 +69,13 @@ def requests(plan: Plan, contestant: Contestant, folder: Path, figures: Figures,
     return f"{contestant.name} {run.per_s:,.0f}/s, {cpu_us:.0f} us"
 
 
+def crush(plan: Plan, contestant: Contestant, folder: Path, figures: Figures) -> str:
+    """Ten times as many callers as keep one worker busy."""
+    run = load.wrk(contestant, plan.load_s, folder, connections=10 * load.CONNECTIONS)
+    figures.add("crush", contestant, run.per_s)
+    return f"with ten times the connections {run.per_s:,.0f}/s"
+
+
 def stream(plan: Plan, contestant: Contestant, figures: Figures) -> str:
     with load.streams(contestant, "bench/stream", load.CONNECTIONS) as opened:
         opened.read_for(0.3)
