@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.requests import Request
@@ -11,8 +13,14 @@ from starlette.requests import Request
 from app.core.errors import GatewayError
 from app.models.accounts import Account, SessionRecord
 from app.models.people import Person, Role
+from app.panel.access import ACCESS as ROUTES
 from app.panel.entry import ask_again, body_of, form_of, live_of
 from app.services.sessions import Live
+from tests.redis_server import RedisServer
+from tests.test_core.conftest import redis_server
+from tests.test_panel.access_world import doors
+
+__all__ = ["redis_server"]
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded; charset=utf-8")
 
@@ -108,3 +116,26 @@ def test_some_things_are_for_people() -> None:
     """A token has no session."""
     with pytest.raises(GatewayError):
         live_of(request(session=None))
+
+
+EXPORTS = sorted(row.partition(" ")[2] for row in ROUTES if row.startswith("GET /admin/") and row.endswith("/export"))
+
+
+@pytest.mark.parametrize("path", EXPORTS)
+async def test_an_export_is_asked_for_again(redis_server: RedisServer, tmp_path: Path, path: str) -> None:
+    """Ten minutes after the last proof; a page leads to the question and back, the API says so."""
+    async with doors(redis_server, tmp_path) as world:
+        admin = await world.signed_in()
+        world.later(600)
+        answer = await admin.get(f"{path}?format=csv")
+        if path.startswith("/admin/api/"):
+            assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (403, "confirm")
+        else:
+            assert (answer.status_code, answer.headers["location"]) == (
+                303, f"/admin/confirm?next={quote(f'{path}?format=csv', safe='')}"
+            )  # fmt: skip
+
+
+def test_there_are_exports() -> None:
+    """Of calls, usage, keys, the audit and the log."""
+    assert len(EXPORTS) == 7
