@@ -42,7 +42,7 @@ PURE = {
 WEB_FRAMEWORKS = {"fastapi", "starlette", "jinja2", "uvicorn"}
 ONLY_IN = {
     "redis": {"core/redis.py"},
-    "httpx2": {"services/upstream_api.py", "services/webhooks.py"},
+    "httpx2": {"services/webhooks.py"},
     "socket": {"transport", "core/embedded.py", "core/redis.py", "server.py"},
     "aiosmtplib": {"services/email.py"},
     "httptools": {"transport", "api/server_protocol.py"},

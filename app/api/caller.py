@@ -24,6 +24,7 @@ class Departure(Protocol):
 class AsgiCaller:
     """One request's two ends. `gone` turns true when the client leaves before its answer is complete."""
 
+    push = None
     __slots__ = ("_complete", "_departure", "_main", "_receive", "_send", "_watcher", "bytes_out", "gone")
 
     def __init__(self, receive: Receive, send: Send, departure: Departure | None = None) -> None:

@@ -167,6 +167,10 @@ class LaneCall:
             await self._connection.writable()
         self._write(self._framed(piece))
 
+    def push(self, piece: bytes) -> bool:
+        self._write(self._framed(piece))
+        return not self._connection.write_paused
+
     async def end(self, piece: bytes = b"") -> None:
         framed = self._framed(piece) if piece else b""
         self._write(framed + b"0\r\n\r\n" if self._chunked else framed)

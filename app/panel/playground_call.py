@@ -40,6 +40,8 @@ def panel_client(name: str) -> ClientKey:
 class PageCaller:
     """The other end of the exchange, inside this process. `leave` is what a client does that hangs up."""
 
+    push = None
+
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)

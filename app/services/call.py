@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -43,6 +43,10 @@ class Caller(Protocol):
         """The head, and what there is of the body."""
 
     async def write(self, piece: bytes) -> None: ...
+
+    @property
+    def push(self) -> Callable[[bytes], bool] | None:
+        """Writes at once; false where the other end is to be waited for before the next piece. None: it cannot."""
 
     async def end(self, piece: bytes = b"") -> None: ...
 

@@ -21,7 +21,7 @@ from app.services.object_ids import ObjectWatch, watch_for
 from app.services.owners import Owner, Owners
 from app.services.sse import NO_SCANNER, Scanner
 from app.services.wire import response_headers
-from app.transport import Answer, TransportError
+from app.transport import Answer, Sink, TransportError
 
 Pairs = list[tuple[bytes, bytes]]
 JobSeen = Callable[[str, int, bytes], None]
@@ -148,11 +148,16 @@ class Relay:
     ) -> None:
         scanner, clean, patience_s = call.scanner, cleaner.feed, self._heartbeat_s
         feed = scanner.feed
+        sink: Sink | None = None
+        if (push := caller.push) is not None and watch is None and call.kept is None:
+            sink = _straight(feed, clean, push)
         ready = b""
         while not answer.complete:
             if ready:
                 await caller.write(ready)
-            piece = await answer.chunk_within(patience_s)
+                ready = b""
+            silent = sink is not None and await answer.pour(sink, patience_s)
+            piece = None if silent else await answer.chunk_within(patience_s)
             if piece is None:
                 # Never inside an event; what is not a stream of events stays silent.
                 ready = _HEARTBEAT if scanner.between_events else b""
@@ -191,6 +196,17 @@ class Relay:
         event = answers.cut_event(call.route, call.scanner, error)
         if event:
             await caller.end(event)
+
+
+def _straight(feed: Callable[[bytes], None], clean: Callable[[bytes], bytes], push: Sink) -> Sink:
+    """The usual stream goes from socket to socket: nobody is woken for a piece of it."""
+
+    def passed_on(piece: bytes) -> bool:
+        feed(piece)
+        ready = clean(piece)
+        return not ready or push(ready)
+
+    return passed_on
 
 
 def _job_asked_for(call: Call) -> str:

@@ -1,23 +1,29 @@
-"""Calls to OpenRouter for the gateway's own sake, off the request path: what a key is. The only user of httpx2."""
+"""Calls to OpenRouter for the gateway's own sake, off the request path: what a key is, what a call has cost."""
 
 from __future__ import annotations
 
-import ssl
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, NamedTuple
 
-import httpx2
 import msgspec
 
 from app import __version__
+from app.core.clock import SystemClock
 from app.core.config import Settings
 from app.core.security import Secret, openrouter_key_id
 from app.models.key_facts import KeyFacts as KeyFacts  # callers know it from here
 from app.services.key_answer import UnreadableAnswer, balance_nano, key_facts
+from app.transport import Origin, Timeouts, TransportError, Upstream, tls_context
 
 _TIMEOUT_S: Final = 5.0
+_CONNECTIONS: Final = 32
+_OK: Final = 200
 _UNKNOWN_KEY: Final = 401
-_NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+_MOST_BYTES: Final = 16 * 1024 * 1024
+_ALWAYS: Final = (
+    (b"user-agent", f"openrouter-middleware/{__version__}".encode()),
+    (b"accept", b"application/json"),
+    (b"accept-encoding", b"identity"),
+)
 
 
 class ProbeFailed(Exception):  # noqa: N818 - a condition
@@ -50,36 +56,47 @@ class ApiAnswer(NamedTuple):
 
 
 class UpstreamClient:
-    """Requests to OpenRouter's API beside the calls of clients. No redirects, no cookies, no environment."""
+    """Requests to OpenRouter's API beside the calls of clients, over connections of their own: those of clients are
+    never waited for. No redirects, no cookies, no environment.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._base = f"{settings.upstream}/v1"
-        self._client = httpx2.AsyncClient(
-            timeout=_TIMEOUT_S,
-            trust_env=False,
-            follow_redirects=False,
-            verify=trusted_authorities(settings),
+        url = settings.upstream
+        self._prefix = f"{url.prefix}/v1"
+        self._upstream = Upstream(
+            Origin(url.scheme, url.host, url.port),
+            Timeouts(connect_s=_TIMEOUT_S, first_byte_s=_TIMEOUT_S, idle_s=_TIMEOUT_S, pool_s=_TIMEOUT_S),
+            max_connections=_CONNECTIONS,
+            ssl_context=tls_context(settings.openrouter_ca_file) if url.scheme == "https" else None,
             proxy=settings.https_proxy or None,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={"user-agent": f"openrouter-middleware/{__version__}", "accept": "application/json"},
+            public_only=url.host == "openrouter.ai" and not settings.https_proxy,
+            clock=SystemClock(),
         )
 
     async def request(self, method: str, path: str, secret: Secret, json: object = None) -> ApiAnswer:
         """`path` follows the API's version: "/key", "/keys?offset=0". Raises ApiUnreachable."""
-        headers = {"authorization": f"Bearer {secret.reveal()}"}
-        content = None
+        headers = [*_ALWAYS, (b"authorization", b"Bearer " + secret.reveal().encode())]
+        content = b""
         if json is not None:
             content = msgspec.json.encode(json)
-            headers["content-type"] = "application/json"
+            headers.append((b"content-type", b"application/json"))
+        target = (self._prefix + path).encode()
+        pieces: list[bytes] = []
+        size = 0
         try:
-            answer = await self._client.request(method, self._base + path, headers=headers, content=content)
-        except httpx2.HTTPError as error:
-            # The library's own words may quote the header.
-            raise ApiUnreachable(type(error).__name__, sent=not isinstance(error, _NOT_SENT)) from None
-        return ApiAnswer(answer.status_code, dict(answer.headers), answer.content)
+            async with await self._upstream.send(method.encode(), target, headers, content) as answer:
+                while piece := await answer.chunk():
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size > _MOST_BYTES:
+                        raise ApiUnreachable("too long an answer", sent=True)
+        except TransportError as error:
+            raise ApiUnreachable(type(error).__name__, sent=error.sent) from None
+        told = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        return ApiAnswer(answer.status, told, b"".join(pieces))
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._upstream.close()
 
 
 class KeyProbe:
@@ -111,17 +128,9 @@ class KeyProbe:
             raise ProbeFailed(failure.reason, unreachable=True) from None
         if status == _UNKNOWN_KEY:
             raise ProbeFailed("unknown key", unknown_key=True)
-        if status != httpx2.codes.OK:
+        if status != _OK:
             raise ProbeFailed(f"status {status}")
         return body
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def trusted_authorities(settings: Settings) -> ssl.SSLContext:
-    """Who may vouch for OpenRouter: the system's authorities, and those of OPENROUTER_CA_FILE besides."""
-    context = ssl.create_default_context()
-    if settings.openrouter_ca_file:
-        context.load_verify_locations(settings.openrouter_ca_file)
-    return context

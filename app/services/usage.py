@@ -21,13 +21,18 @@ _MOST_TIMES_IN_A_JOB: Final = 1000
 """A batch is many calls in one."""
 
 
+_MONEY: Final = frozenset({"cost", "cost_details"})
+
+
 class Figures(msgspec.Struct, frozen=True):
     """What one or several `usage` objects of an answer said, each figure as it was said last."""
 
     said: dict[str, Any]
     flags: tuple[str, ...] = ()
     opening: bool = False
-    """They stand at the beginning of a stream of Messages: a first guess, which later ones complete."""
+    """They stand at the beginning of a stream of Messages: a first guess, which later ones complete. No money is among
+    them: what a stream costs is not known before its end, and one that breaks off is looked up.
+    """
 
 
 class _Inner(msgspec.Struct):
@@ -96,7 +101,7 @@ def figures_in(text: bytes) -> Figures | None:
             return _figures(_usage_at_top(text))
     if isinstance(outer, _Outer) and outer.usage is None:
         if outer.message is not None:
-            return _figures(outer.message.usage, opening=True)
+            return _opening_figures(outer.message.usage)
         return None if outer.response is None else _figures(outer.response.usage)
     return _figures(outer.usage)
 
@@ -109,8 +114,14 @@ def _usage_at_top(text: bytes) -> Any:
         return None
 
 
-def _figures(said: Any, *, opening: bool = False) -> Figures | None:
-    return Figures(said, opening=opening) if isinstance(said, dict) else None
+def _figures(said: Any) -> Figures | None:
+    return Figures(said) if isinstance(said, dict) else None
+
+
+def _opening_figures(said: Any) -> Figures | None:
+    if not isinstance(said, dict):
+        return None
+    return Figures({name: value for name, value in said.items() if name not in _MONEY}, opening=True)
 
 
 def merged(before: Figures | None, now: Figures) -> Figures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.transport.answer import Answer
 from app.transport.connect import tls_context
+from app.transport.connection import Sink
 from app.transport.errors import ClosedEarly, ConnectError, ProtocolError, Timeout, TransportError
 from app.transport.origin import Origin, Timeouts
 from app.transport.pool import Upstream
@@ -16,6 +17,7 @@ __all__ = [
     "HeadStart",
     "Origin",
     "ProtocolError",
+    "Sink",
     "Timeout",
     "Timeouts",
     "TransportError",

@@ -7,7 +7,7 @@ from math import inf
 from types import TracebackType
 from typing import Self
 
-from app.transport.connection import Connection
+from app.transport.connection import Connection, Sink
 from app.transport.errors import ClosedEarly
 
 
@@ -46,6 +46,19 @@ class Answer:
             self._ended = True
             self.close()
         return data
+
+    async def pour(self, sink: Sink, patience_s: float) -> bool:
+        """Gives `sink` what arrives, at once, until `chunk_within` has something to tell or the sink wants no more;
+        True where nothing has come for that long.
+        """
+        connection = self._connection
+        if connection is None:
+            return False
+        try:
+            return await connection.pour(sink, patience_s)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def waiting(self) -> bool:

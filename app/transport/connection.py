@@ -8,24 +8,24 @@ from functools import partial
 from math import inf
 from typing import Final, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade
 
 from app.core.inline_task import Pause, pause
 from app.core.write_batch import batch_of
 from app.transport.errors import ClosedEarly, Phase, ProtocolError, Timeout, TransportError
+from app.transport.incoming import Incoming, Refused
 from app.transport.origin import Timeouts
 
 HIGH_WATER: Final = 64 * 1024
 PIECE: Final = 256 * 1024
-MAX_HEAD: Final = 64 * 1024
-MAX_HEADERS: Final = 256
 MAX_OVERHEAD: Final = 64 * 1024
 """Chunk sizes, extensions and trailers that may come without one byte of body."""
-FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 # A fresh exception per raise: one kept and raised again would tie the frames it passed into a cycle. Nor is it ever a
 # bound method of the connection that keeps it: whatever ends must go without the collector, which comes seldom.
 Failure = Callable[[], TransportError]
+Sink = Callable[[bytes], bool]
+"""Takes a piece of the body at once. False: no more for now."""
 
 
 def _closed_early() -> TransportError:
@@ -33,48 +33,33 @@ def _closed_early() -> TransportError:
     return ClosedEarly(reused=False, started=False)
 
 
-class Refused(Exception):  # noqa: N818 - leaves the parser's callbacks and never this module
-    """Stops the parser; why is in `Connection._refusal`, because the parser does not hand exceptions through."""
-
-
-class Connection(asyncio.Protocol):
+class Connection(Incoming, asyncio.Protocol):
     """Connected, then exchanges with idle times between them, then lost: `failure` and `complete` end an exchange."""
 
     __slots__ = (
         "_batch",
         "_body_unsent",
-        "_buffered",
-        "_head_bytes",
-        "_head_only",
-        "_length",
+        "_heard_at",
         "_loop",
         "_now",
         "_on_lost",
         "_overhead",
-        "_parser",
+        "_patience_s",
         "_phase",
         "_reading_paused",
-        "_refusal",
         "_silent_since",
+        "_sink",
+        "_sink_error",
         "_timeouts",
-        "_transfer_encoding",
         "_transport",
-        "_until_close",
         "_waiter",
         "_writing_paused",
-        "complete",
         "deadline",
         "failure",
-        "headers",
-        "http_version",
         "idle_since",
-        "keep_alive",
         "leased",
         "nudge_at",
-        "pieces",
         "reused",
-        "started",
-        "status",
     )
 
     def __init__(
@@ -84,17 +69,20 @@ class Connection(asyncio.Protocol):
         now: Callable[[], float],
         on_lost: Callable[[Connection], None],
     ) -> None:
+        super().__init__()
         self._loop = loop
         self._batch = batch_of(loop)
         self._timeouts = timeouts
         self._now = now
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._parser = HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | Pause | None = None
         self._phase: Phase = "first_byte"
         self._reading_paused = self._writing_paused = False
-        self._refusal = ""
+        self._sink: Sink | None = None
+        self._sink_error: Exception | None = None
+        self._patience_s = inf
+        self._heard_at = 0.0
         self.failure: Failure | None = None
         self.deadline = self.nudge_at = inf
         self.idle_since = 0.0
@@ -104,17 +92,10 @@ class Connection(asyncio.Protocol):
         self.complete = True  # until a request is sent, nothing is expected
 
     def _reset(self, *, head_only: bool) -> None:
-        self._head_only = head_only
-        self._head_bytes = self._buffered = self._overhead = 0
-        self._length: bytes | None = None
-        self._transfer_encoding: bytes | None = None
-        self._until_close = self._body_unsent = False
-        self.status = 0
-        self.http_version = ""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.pieces: list[bytes] = []
+        self._expect(head_only=head_only)
+        self._overhead = 0
+        self._body_unsent = False
         self._silent_since: float | None = None
-        self.started = self.complete = self.keep_alive = False
 
     # ---- what the lessee calls
 
@@ -174,6 +155,50 @@ class Connection(asyncio.Protocol):
         if self.complete:
             return b""
         raise self._error()
+
+    async def pour(self, sink: Sink, patience_s: float) -> bool:
+        """Gives `sink` each piece of the body inside the callback that brings it: nobody is woken for it. Returns when
+        there is something for `chunk` to tell (the end, a failure), when the sink wants no more, and, with True, when
+        nothing has come for as long as the patience.
+        """
+        if self.pieces or self.complete or self.failure is not None:
+            return False
+        now = self._now()
+        self._heard_at = now if self._silent_since is None else self._silent_since
+        self._silent_since = None
+        self._sink, self._patience_s = sink, patience_s
+        impatient = now + patience_s
+        try:
+            while True:
+                self.nudge_at = impatient
+                await self._wait(self._heard_at + self._timeouts.idle_s, "idle")
+                if self._sink is None or self.pieces or self.complete or self.failure is not None:
+                    break
+                impatient = max(impatient, self._heard_at + patience_s)
+                if self._now() >= impatient:
+                    self._silent_since = self._heard_at
+                    return True
+        finally:
+            self._sink = None
+        error, self._sink_error = self._sink_error, None
+        if error is not None:
+            raise error
+        return False
+
+    def _pour(self, sink: Sink) -> None:
+        pieces, self.pieces = self.pieces, []
+        self._buffered = 0
+        try:
+            more = sink(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits in `pour`
+            self._sink_error = error
+            more = False
+        self._heard_at = now = self._now()
+        self.deadline = now + self._timeouts.idle_s
+        self.nudge_at = now + self._patience_s
+        if not more:
+            self._sink = None
+            self._wake()
 
     async def _wait(self, deadline: float, phase: Phase) -> None:
         if self._waiter is not None:
@@ -260,6 +285,9 @@ class Connection(asyncio.Protocol):
                 self.fail(partial(ProtocolError, "surplus"))
         elif self._buffered > buffered:
             self._overhead = 0
+            if self._sink is not None:
+                self._pour(self._sink)
+                return
             if self._buffered > HIGH_WATER and not self._reading_paused:
                 self._pause_reading()
         elif self.status:
@@ -268,32 +296,6 @@ class Connection(asyncio.Protocol):
                 self.fail(partial(ProtocolError, "overhead"))
         if self._waiter is not None:
             self._wake()
-
-    def _feed(self, data: bytes) -> None:
-        parser = self._parser
-        if self.status:
-            parser.feed_data(data)
-            return
-        if not self.started:
-            self.started = True
-            # The parser would also take blank lines, RTSP and ICE.
-            if data[0] != 0x48:
-                raise Refused
-        room = MAX_HEAD - self._head_bytes
-        self._head_bytes += len(data)
-        if len(data) <= room:
-            parser.feed_data(data)
-            return
-        parser.feed_data(data[:room])
-        if not self.status:
-            raise self._refuse("head_too_large")
-        parser.feed_data(data[room:])
-
-    def _ends_with_answer(self, data: bytes) -> bool:
-        """Blank lines after an answer, which the parser swallows, are surplus too."""
-        if self._length is not None and self.pieces:
-            return data.endswith(self.pieces[-1])
-        return not data.endswith(b"\r\n\r\n\r\n")
 
     def eof_received(self) -> None:
         if self._until_close and self.failure is None:
@@ -332,72 +334,3 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    # ---- what the parser calls
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            raise self._refuse("surplus")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.status:
-            return  # a trailer
-        if len(self.headers) >= MAX_HEADERS:
-            raise self._refuse("too_many_headers")
-        name = name.lower()
-        if name in FRAMING:
-            self._note_framing(name, value)
-        self.headers.append((name, value))
-
-    def _note_framing(self, name: bytes, value: bytes) -> None:
-        if name == b"content-length":
-            known, self._length = self._length, value
-        else:
-            known, self._transfer_encoding = self._transfer_encoding, value
-        if known is not None or (self._length is not None and self._transfer_encoding is not None):
-            raise self._refuse("ambiguous_length")
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        status: int = parser.get_status_code()
-        version: str = parser.get_http_version()
-        if version not in {"1.1", "1.0"}:
-            raise self._refuse("version")
-        if status < 100 or status > 599 or status == 101:
-            raise self._refuse("status")
-        coding = self._transfer_encoding
-        if coding is not None and (coding.lower() != b"chunked" or version == "1.0"):
-            raise self._refuse("transfer_encoding")
-        if status < 200:
-            self.headers = []
-            self._length = self._transfer_encoding = None
-            return
-        self.keep_alive = parser.should_keep_alive()
-        self.http_version = version
-        self.status = status
-        if self._head_only or status in {204, 304}:
-            self._end_without_body(status)
-        else:
-            self._until_close = coding is None and self._length is None
-
-    def _end_without_body(self, status: int) -> None:
-        if status == 204 and (self._transfer_encoding is not None or (self._length or b"0").strip() != b"0"):
-            self.keep_alive = False  # a body may follow where none is allowed
-        if self._head_only:
-            # The parser cannot be told, so it waits for a body that never comes: the next answer gets another one.
-            self.complete = True
-            self._parser = HttpResponseParser(self)
-
-    def on_body(self, piece: bytes) -> None:
-        if self.complete:
-            raise self._refuse("surplus")
-        self.pieces.append(piece)
-        self._buffered += len(piece)
-
-    def on_message_complete(self) -> None:
-        if self.status:
-            self.complete = True
-
-    def _refuse(self, detail: str) -> Refused:
-        self._refusal = detail
-        return Refused()

@@ -22,8 +22,9 @@ from app.core.log_segment import HEADER_BYTES, Damaged, frame, read_header, reco
 from app.middleware.guard import Guard, Limits
 from app.panel.entry import form_of
 from app.panel.openrouter_forms import nano, read_form, whole
-from app.transport.connection import MAX_HEAD, Connection
+from app.transport.connection import Connection
 from app.transport.errors import TransportError
+from app.transport.incoming import MAX_HEAD
 from app.transport.origin import Timeouts
 from tests.asgi_server import Echo
 from tests.fuzz.pieces import cut, refused, target

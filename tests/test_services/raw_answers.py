@@ -80,6 +80,7 @@ class PlayedCaller:
     """Keeps what it is told; `on_piece` looks at each piece in the moment in which it comes."""
 
     gone = False
+    push: Callable[[bytes], bool] | None = None
 
     def __init__(self, on_piece: Callable[[bytes], None] = lambda _: None) -> None:
         self._on_piece = on_piece

@@ -37,6 +37,8 @@ HEADERS = [(b"content-type", b"application/json"), (b"authorization", b"Bearer g
 class Caller:
     """The other end, played: `leave_after` pieces it is gone."""
 
+    push = None
+
     def __init__(self, body: bytes, leave_after: int | None = None) -> None:
         self.sent = body
         self.leave_after = leave_after

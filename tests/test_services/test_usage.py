@@ -342,8 +342,9 @@ START = (
                 '{"type":"message_delta","usage":{"output_tokens":7}}',
                 '{"type":"message_delta","usage":{"input_tokens":10,"output_tokens":15}}',
             ),
-            Usage(input_tokens=50, output_tokens=15, cached_tokens=40, cost_nano=300_000_000),
+            Usage(input_tokens=50, output_tokens=15, cached_tokens=40),  # what it opened with was a guess
         ),
+        ((START,), Usage(input_tokens=49, output_tokens=1, cached_tokens=40)),
         (
             (
                 '{"type":"response.created","response":{"usage":null}}',

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.transport import ClosedEarly, ProtocolError, Timeout, Timeouts
-from app.transport.connection import HIGH_WATER, MAX_HEAD, MAX_HEADERS, Connection
+from app.transport.connection import HIGH_WATER, Connection
+from app.transport.incoming import MAX_HEAD, MAX_HEADERS
 from tests.test_transport.conftest import OK, always, call, read_all, read_request, shorter, split, talking_to
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
